@@ -1,0 +1,84 @@
+//! The validated configuration of one run: everything after this point may rely on it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::engine::settings::{GaugeKind, Leftovers, Stage, StopWhen, Thresholds};
+use crate::sys::signal::Signal;
+
+/// A command of the user's that runs when a stage begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// When it runs.
+    pub stage: Stage,
+    /// Its words, split as a shell would, with tokens (`{pid}` …) still in them. At least one.
+    pub words: Vec<String>,
+    /// As the user wrote it, for logs and records.
+    pub text: String,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `memini: …`
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What `memini [OPTIONS] COMMAND` was told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The app: its name and arguments, at least one word.
+    pub command: Vec<OsString>,
+    /// When the stages begin.
+    pub thresholds: Thresholds,
+    /// What decides above the stop threshold.
+    pub stop_when: StopWhen,
+    /// Which bytes count.
+    pub gauge: GaugeKind,
+    /// `--limit`, bytes.
+    pub soft_limit: Option<u64>,
+    /// `--hook`, in their order.
+    pub hooks: Vec<Hook>,
+    /// `--hook-timeout`.
+    pub hook_timeout: Duration,
+    /// `--cooldown`.
+    pub cooldown: Duration,
+    /// `--max-captures`.
+    pub max_captures: u32,
+    /// `--grace`.
+    pub grace: Duration,
+    /// `--stop-signal`.
+    pub stop_signal: Signal,
+    /// `--exit-code`.
+    pub exit_code: u8,
+    /// `--dir`, absolute.
+    pub dir: PathBuf,
+    /// `--termination-log`, absolute.
+    pub termination_log: PathBuf,
+    /// `--dry-run`.
+    pub dry_run: bool,
+    /// False with `--no-watch`.
+    pub watch: bool,
+    /// `--group`.
+    pub group: bool,
+    /// `--parent-death-signal`.
+    pub parent_death_signal: Option<Signal>,
+    /// `--remap-exit`.
+    pub remap_exit: Vec<u8>,
+    /// `--rewrite`: pairs; `None` drops the signal.
+    pub rewrite: Vec<(Signal, Option<Signal>)>,
+    /// `--leftovers`.
+    pub leftovers: Leftovers,
+    /// `--leftover-timeout`.
+    pub leftover_timeout: Duration,
+    /// `--warn-on-reap`.
+    pub warn_on_reap: bool,
+    /// What is logged: `-q` warnings only (`-qq` errors only), none of them info, `-v` debug, `-vv` trace.
+    pub log_level: log::LevelFilter,
+    /// `--log-format`.
+    pub log_format: LogFormat,
+}

@@ -1,0 +1,280 @@
+//! What the engine is told and what it answers: the only way in and the only way out.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::settings::Stage;
+use crate::cgroup::reading::{Reading, Stat};
+use crate::sys::signal::Signal;
+
+/// One run of one hook, numbered from 1 in the order in which they began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Run(pub u32);
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code.
+    Code(u8),
+    /// By this signal.
+    Signal(Signal),
+}
+
+impl Exit {
+    /// The code that a shell would report: 128 + N for signal N.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(signal.number()).unwrap_or(0).saturating_add(128),
+        }
+    }
+}
+
+/// How a hook's run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HookEnd {
+    /// It ran and ended so.
+    Ended(Exit),
+    /// It could not be started (missing, not executable, no process to be had); the supervisor has logged why.
+    NotStarted,
+}
+
+/// What the engine is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// Memory was read, fast or in full. Also the answer to [`Command::ReadFull`].
+    Reading(&'a Reading),
+    /// Memory could not be read; the last good reading stands and nothing is decided on it.
+    ReadingFailed,
+    /// A hook's run is over.
+    HookEnded {
+        /// Which run.
+        run: Run,
+        /// How.
+        end: HookEnd,
+    },
+    /// The app has ended, all zombies are drained, and memory was read in full just before (if it could be).
+    AppExited(Exit),
+    /// No process is left but memini (and its workers).
+    AllGone,
+    /// The last record is on disk, or never will be.
+    Recorded,
+    /// Nothing happened but that [`Engine::deadline`](super::Engine::deadline) has come.
+    Deadline,
+}
+
+/// What the engine wants done, in this order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Read memory now, fast. The answer is `Event::Reading` or `Event::ReadingFailed`.
+    Read,
+    /// Read memory now, in full. The same answers.
+    ReadFull,
+    /// An incident begins: everything noted from here on belongs to it.
+    OpenIncident,
+    /// Log this, and put it on the incident's timeline if one is open.
+    Note(Note),
+    /// The incident is over; the app lives on.
+    CloseIncident,
+    /// Start this hook. If it cannot be started, `HookEnd::NotStarted` follows.
+    RunHook {
+        /// The number of the run.
+        run: Run,
+        /// Which hook: its index in `Settings::hooks`.
+        hook: usize,
+        /// The stage it runs for.
+        stage: Stage,
+    },
+    /// Send this signal to the hook's process group.
+    SignalHook {
+        /// Which run.
+        run: Run,
+        /// TERM or KILL.
+        signal: Signal,
+    },
+    /// The hook's worker does not end by itself: end it, and its hook.
+    AbandonHook {
+        /// Which run.
+        run: Run,
+    },
+    /// Take the ballast: touch this many bytes that can be let go at once.
+    TakeBallast(u64),
+    /// Let the ballast go.
+    FreeBallast,
+    /// Send the stop signal to the app (or its group, as configured), then SIGCONT, so that a stopped app hears it.
+    StopApp,
+    /// SIGKILL to the app alone is never enough for a tree that fills memory: stop every process of the tree with
+    /// SIGSTOP, until no new one appears.
+    FreezeTree,
+    /// Note facts about the processes of the tree: who holds how much.
+    NoteProcesses,
+    /// SIGKILL to every process of the tree, until no new one appears.
+    KillTree,
+    /// Send this signal to every process that outlived the app.
+    SignalLeftovers(Signal),
+    /// Write the incident's last record and the termination message. `Event::Recorded` follows.
+    RecordLast,
+    /// End memini with this exit code. Nothing follows.
+    Exit(u8),
+}
+
+/// Why the app is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StopReason {
+    /// At the present rate the limit is nearer than the grace period plus 5 s.
+    Urgent,
+    /// Too little room is left to shut down in.
+    Floor,
+    /// The user wants the plain threshold.
+    Level,
+}
+
+/// One gauged point, as it stands in notes, hooks' tokens and the incident's record. Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Sample {
+    /// All that is charged to the level that counts (swap included where some can be used).
+    pub usage: u64,
+    /// What thresholds are compared with (the gauge's own measure: unreclaimable by default).
+    pub gauged: u64,
+    /// The limit that counts, if any.
+    pub limit: Option<u64>,
+    /// What is left below it; negative never, 0 when passed.
+    pub room: Option<u64>,
+    /// Growth of `gauged` in bytes a second: the higher of the 1 s and 30 s averages. Negative when it shrinks.
+    pub rate: f64,
+    /// Seconds until the limit at that rate; `None` if it does not grow or there is no limit.
+    pub time_to_limit: Option<f64>,
+    /// Where the bytes are.
+    #[serde(skip)]
+    pub stat: Option<Stat>,
+}
+
+/// Something worth a line in the log and a place on the timeline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Note {
+    /// A higher stage begins.
+    StageBegan {
+        /// The new stage.
+        stage: Stage,
+        /// The one before.
+        from: Stage,
+        /// What was seen.
+        sample: Sample,
+    },
+    /// Back at a lower stage.
+    StageEnded {
+        /// The stage now.
+        stage: Stage,
+        /// The one that ended.
+        from: Stage,
+        /// What was seen.
+        sample: Sample,
+    },
+    /// Above the stop threshold, but nothing that calls for a stop.
+    StopNotNeeded {
+        /// What was seen.
+        sample: Sample,
+    },
+    /// A capture that the stage calls for is not taken.
+    CaptureSkipped {
+        /// The cooldown ends in this time; zero if the number of captures is used up.
+        cooldown_left: Duration,
+        /// How many were taken.
+        taken: u32,
+    },
+    /// The app is being stopped (`dry_run`: would be).
+    Stopping {
+        /// Why.
+        reason: StopReason,
+        /// What was seen.
+        sample: Sample,
+    },
+    /// The stop signal is sent now (the last hooks are done, or their time is up).
+    Terminating,
+    /// The grace period is over.
+    GraceOver,
+    /// The kill stage acts: the tree is frozen and killed.
+    Killing {
+        /// What was seen.
+        sample: Sample,
+    },
+    /// A hook is started (`dry_run`: would be).
+    HookStarted {
+        /// The run; `None` in a dry run.
+        run: Option<Run>,
+        /// The hook's index.
+        hook: usize,
+        /// The stage.
+        stage: Stage,
+    },
+    /// A hook ended in time.
+    HookEnded {
+        /// The run.
+        run: Run,
+        /// The hook's index.
+        hook: usize,
+        /// How.
+        end: HookEnd,
+        /// After this long.
+        after: Duration,
+    },
+    /// A hook ran too long and is sent this signal.
+    HookOverdue {
+        /// The run.
+        run: Run,
+        /// The hook's index.
+        hook: usize,
+        /// The signal.
+        signal: Signal,
+        /// After this long.
+        after: Duration,
+    },
+    /// The limit changed.
+    LimitChanged {
+        /// Before.
+        from: Option<u64>,
+        /// Now.
+        to: Option<u64>,
+    },
+    /// The stages, newly resolved, do not ascend under the new limit, or cannot begin at all.
+    ThresholdsUnreachable {
+        /// The limit.
+        limit: u64,
+        /// The first stage that can never begin.
+        stage: Stage,
+    },
+    /// The kernel's OOM killer has killed in this group while the app lives on.
+    OomKill {
+        /// How often since the last look.
+        times: u64,
+    },
+    /// Hardly any file cache is left and what there is, is read again and again: slow, but not out of memory.
+    Thrashing {
+        /// Refaults of file pages a second.
+        refaults: f64,
+        /// `full avg10` of memory.pressure in percent.
+        pressure: Option<f32>,
+        /// What was seen.
+        sample: Sample,
+    },
+    /// memini was woken late: it was descheduled, throttled or stopped.
+    LateWake {
+        /// By how much.
+        late: Duration,
+        /// How often so far.
+        times: u64,
+    },
+    /// The app has ended.
+    AppExited {
+        /// How.
+        exit: Exit,
+        /// True if it died by SIGKILL and `oom_kill` rose: the kernel did it.
+        oom_killed: bool,
+        /// True if memini had stopped it.
+        stopped: bool,
+    },
+    /// Processes outlived the app and their time is up.
+    LeftoversOverdue,
+}

@@ -1,0 +1,208 @@
+//! What the engine is told once: thresholds, times, and how many hooks there are.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::sys::signal::Signal;
+
+/// How far up the ladder: DESIGN's words, in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Nothing to do.
+    #[default]
+    Normal,
+    /// Cheap looks; what must run for a while is switched on.
+    Trace,
+    /// The main evidence.
+    Capture,
+    /// May stop the app from here on.
+    Stop,
+    /// Ends the growth by force.
+    Kill,
+}
+
+impl Stage {
+    /// The stages that have a threshold, from low to high.
+    pub const LADDER: [Self; 4] = [Self::Trace, Self::Capture, Self::Stop, Self::Kill];
+
+    /// `normal`, `trace`, `capture`, `stop`, `kill`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Trace => "trace",
+            Self::Capture => "capture",
+            Self::Stop => "stop",
+            Self::Kill => "kill",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// The level at which a stage begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Threshold {
+    /// This share of the limit, in percent, above 0 and at most 100.
+    Percent(f64),
+    /// This many bytes.
+    Bytes(u64),
+    /// This many bytes below the limit.
+    Below(u64),
+    /// The stage is switched off.
+    Off,
+}
+
+impl Threshold {
+    /// The level in bytes under this limit; `None` where the stage is off, or where the level would not lie between 1
+    /// byte and the limit (`-64MiB` of a limit of 32 MiB, or `400MiB` of 256 MiB): such a stage never begins.
+    pub fn bytes(self, limit: u64) -> Option<u64> {
+        let level = match self {
+            Self::Percent(percent) => (limit as f64 * percent / 100.0) as u64,
+            Self::Bytes(bytes) => bytes,
+            Self::Below(below) => limit.checked_sub(below)?,
+            Self::Off => return None,
+        };
+        (level >= 1 && level <= limit).then_some(level)
+    }
+}
+
+/// The thresholds of the four stages.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// When `trace` begins.
+    pub trace: Threshold,
+    /// When `capture` begins.
+    pub capture: Threshold,
+    /// When `stop` begins.
+    pub stop: Threshold,
+    /// When `kill` begins.
+    pub kill: Threshold,
+}
+
+impl Thresholds {
+    /// The threshold of this stage; `Off` for `normal`.
+    pub const fn of(&self, stage: Stage) -> Threshold {
+        match stage {
+            Stage::Normal => Threshold::Off,
+            Stage::Trace => self.trace,
+            Stage::Capture => self.capture,
+            Stage::Stop => self.stop,
+            Stage::Kill => self.kill,
+        }
+    }
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            trace: Threshold::Percent(60.0),
+            capture: Threshold::Percent(80.0),
+            stop: Threshold::Percent(92.0),
+            kill: Threshold::Percent(97.0),
+        }
+    }
+}
+
+/// What decides above the stop threshold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopWhen {
+    /// Only when the limit is near in time, or too little room is left to shut down in.
+    #[default]
+    Urgent,
+    /// The threshold alone.
+    Level,
+}
+
+/// Which bytes thresholds are compared with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GaugeKind {
+    /// What reclaim could not free.
+    #[default]
+    Unreclaimable,
+    /// The kubelet's: usage − inactive_file.
+    WorkingSet,
+    /// All that is charged.
+    Usage,
+}
+
+/// What happens to processes that outlive the app.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// SIGKILL at once.
+    #[default]
+    Kill,
+    /// SIGTERM, and SIGKILL after the timeout.
+    Term,
+    /// Wait for them, and SIGKILL after the timeout.
+    Wait,
+}
+
+/// The engine's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether memory is watched at all.
+    pub watch: bool,
+    /// When the stages begin.
+    pub thresholds: Thresholds,
+    /// What decides above the stop threshold.
+    pub stop_when: StopWhen,
+    /// Which bytes count.
+    pub gauge: GaugeKind,
+    /// A limit of the user's, bytes; the lower of this and the kernel's counts.
+    pub soft_limit: Option<u64>,
+    /// For each hook, in the order in which they were given: its stage. The index is its name in commands.
+    pub hooks: Vec<Stage>,
+    /// How long a hook may run.
+    pub hook_timeout: Duration,
+    /// The least time between the beginnings of two captures.
+    pub cooldown: Duration,
+    /// How many captures a run may take.
+    pub max_captures: u32,
+    /// Between the stop signal and SIGKILL.
+    pub grace: Duration,
+    /// What asks the app to leave.
+    pub stop_signal: Signal,
+    /// The exit code when memini stopped the app for memory.
+    pub exit_code: u8,
+    /// Exit codes that are reported as 0 (`--remap-exit`).
+    pub remap_exit: Vec<u8>,
+    /// What happens to processes that outlive the app.
+    pub leftovers: Leftovers,
+    /// How long they may.
+    pub leftover_timeout: Duration,
+    /// Only says what it would do.
+    pub dry_run: bool,
+    /// Usable cores: how many threads can fill memory at the same time.
+    pub cores: u32,
+    /// Whether memini is PID 1 of its namespace: its end then ends every process of it.
+    pub is_init: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            watch: true,
+            thresholds: Thresholds::default(),
+            stop_when: StopWhen::default(),
+            gauge: GaugeKind::default(),
+            soft_limit: None,
+            hooks: Vec::new(),
+            hook_timeout: Duration::from_secs(30),
+            cooldown: Duration::from_secs(300),
+            max_captures: 3,
+            grace: Duration::from_secs(10),
+            stop_signal: Signal::TERM,
+            exit_code: 75,
+            remap_exit: Vec::new(),
+            leftovers: Leftovers::default(),
+            leftover_timeout: Duration::from_secs(10),
+            dry_run: false,
+            cores: 1,
+            is_init: true,
+        }
+    }
+}

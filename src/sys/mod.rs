@@ -1,0 +1,3 @@
+//! The only unsafe code: system calls that no library offers as PID 1 needs them.
+
+pub mod signal;
