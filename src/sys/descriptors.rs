@@ -1,6 +1,7 @@
 //! Descriptors that memini was given but does not use: they are the app's.
 
-use std::os::fd::RawFd;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Closes memini's copies of every inherited descriptor above 2. The app has its own by now; memini's would keep
 /// sockets and pipes open that the app believes closed.
@@ -36,5 +37,17 @@ pub fn fill_standard() {
                 libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
             }
         }
+    }
+}
+
+/// A copy of an inherited descriptor, close-on-exec.
+///
+/// # Errors
+/// EBADF if it is not open.
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers; a copy is made of whatever is there, and it is ours alone.
+    unsafe {
+        let copy = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3);
+        if copy < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(copy)) }
     }
 }

@@ -13,9 +13,26 @@ const MCL_ONFAULT: libc::c_int = 4;
 /// # Errors
 /// ENOMEM or EPERM where RLIMIT_MEMLOCK does not allow it (the limit is compared with all that is mapped).
 pub fn lock() -> io::Result<()> {
+    let mut flags = libc::MCL_CURRENT | MCL_ONFAULT;
+    // Under MCL_FUTURE a mapping beyond the limit fails, and a failed allocation would end memini: only where there is
+    // room for everything that it will ever map.
+    if memory_lock_limit() >= ROOM_FOR_FUTURE {
+        flags |= libc::MCL_FUTURE;
+    }
     // SAFETY: takes flags only.
-    let result = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | MCL_ONFAULT) };
+    let result = unsafe { libc::mlockall(flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// memini maps about 2 MiB, and 4 MiB of ballast.
+const ROOM_FOR_FUTURE: u64 = 8 << 20;
+
+/// RLIMIT_MEMLOCK in bytes; 8 MiB since Linux 5.16, 64 KiB before.
+fn memory_lock_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is filled in by the call.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    if result == 0 { limit.rlim_cur } else { 0 }
 }
 
 /// A private or shared mapping, unmapped when dropped.

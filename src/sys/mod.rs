@@ -22,6 +22,7 @@ pub mod descriptors;
 pub mod entry;
 pub mod mask;
 pub mod memory;
+pub mod output;
 pub mod poll;
 pub mod process;
 pub mod schedule;

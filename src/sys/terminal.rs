@@ -35,3 +35,9 @@ pub fn give(terminal: BorrowedFd<'_>, group: ProcessId) -> io::Result<()> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// The group in the terminal's foreground.
+pub fn foreground_group(terminal: BorrowedFd<'_>) -> Option<ProcessId> {
+    // SAFETY: plain numbers.
+    ProcessId::new(unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) })
+}
