@@ -36,7 +36,7 @@ use crate::engine::Engine;
 use crate::engine::event::{Command, Event, Exit, HookEnd, Note, Run, Sample, StopReason};
 use crate::engine::settings::Stage;
 use crate::engine::time::Moment;
-use crate::sys::mask::{Arrival, SignalDescriptor};
+use crate::sys::mask::{self, Arrival, SignalDescriptor};
 use crate::sys::memory::Ballast;
 use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
@@ -165,7 +165,7 @@ impl Supervisor {
             facts_for: None,
             pending,
             commands: Vec::with_capacity(64),
-            arrivals: Vec::with_capacity(64),
+            arrivals: Vec::with_capacity(mask::ARRIVALS_AT_ONCE),
             spared: Vec::with_capacity(workers::CAPACITY.saturating_mul(2)),
             more_to_reap: true,
             app_exit_told: false,
@@ -252,11 +252,11 @@ impl Supervisor {
         due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
     }
 
-    /// Reads all signals and passes on what is meant for the app.
+    /// Reads signals and passes on what is meant for the app.
     fn take_signals(&mut self) {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         arrivals.clear();
-        self.signals.drain(|arrival| arrivals.push(arrival));
+        self.signals.take(|arrival| arrivals.push(arrival));
         if arrivals.iter().any(|arrival| arrival.signal == Signal::CHLD) {
             // Before anything is forwarded: whether the app is stopped matters for that.
             self.reap();

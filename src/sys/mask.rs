@@ -113,6 +113,10 @@ pub struct SignalDescriptor(OwnedFd);
 /// How many signals one read takes at the most.
 const BATCH: usize = 16;
 
+/// How many one call takes at the most: real-time signals queue up by the thousand, and the loop has other things to do
+/// in between.
+pub const ARRIVALS_AT_ONCE: usize = 4 * BATCH;
+
 impl SignalDescriptor {
     /// A descriptor for every signal, close-on-exec and non-blocking.
     ///
@@ -130,15 +134,14 @@ impl SignalDescriptor {
         }
     }
 
-    /// Calls `handle` for each signal that has arrived, in the kernel's order (lowest number first), and returns how
-    /// many there were. Never blocks.
-    pub fn drain(&self, mut handle: impl FnMut(Arrival)) -> usize {
-        let mut total = 0usize;
-        loop {
+    /// Calls `handle` for the signals that have arrived, in the kernel's order (lowest number first), at most
+    /// [`ARRIVALS_AT_ONCE`]. Never blocks.
+    pub fn take(&self, mut handle: impl FnMut(Arrival)) {
+        for _ in 0..ARRIVALS_AT_ONCE / BATCH {
             let mut batch = [MaybeUninit::<libc::signalfd_siginfo>::uninit(); BATCH];
             // SAFETY: the buffer is writable for the length given.
             let length = unsafe { libc::read(self.0.as_raw_fd(), batch.as_mut_ptr().cast(), size_of_val(&batch)) };
-            let Ok(length) = usize::try_from(length) else { return total };
+            let Ok(length) = usize::try_from(length) else { return };
             let count = length.checked_div(size_of::<libc::signalfd_siginfo>()).unwrap_or(0);
             for place in batch.iter().take(count) {
                 // SAFETY: the kernel has filled the first `count` structures in.
@@ -147,9 +150,8 @@ impl SignalDescriptor {
                     handle(Arrival { signal, code: info.ssi_code, sender: info.ssi_pid });
                 }
             }
-            total = total.saturating_add(count);
             if count < BATCH {
-                return total;
+                return;
             }
         }
     }
