@@ -4,6 +4,7 @@
 mod cgroup;
 mod config;
 mod engine;
+mod process;
 mod sys;
 
 fn main() {}
