@@ -5,6 +5,7 @@
 mod cgroup;
 mod config;
 mod engine;
+mod process;
 mod sys;
 
 use std::ffi::OsString;

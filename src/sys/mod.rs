@@ -26,6 +26,7 @@ pub mod output;
 pub mod poll;
 pub mod process;
 pub mod schedule;
+pub mod directory;
 pub mod signal;
 pub mod spawn;
 pub mod terminal;

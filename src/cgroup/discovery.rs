@@ -1,0 +1,252 @@
+//! Which hierarchy carries the memory controller here, and where the own group and its visible ancestors are.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use serde::Serialize;
+
+use super::parse::{self, Fault, Membership};
+
+/// The hierarchy that carries the memory controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hierarchy {
+    /// cgroup v2 alone.
+    V2,
+    /// cgroup v1 alone.
+    V1,
+    /// Both are mounted, and memory is on v1.
+    HybridV1,
+    /// Both are mounted, and memory is on v2.
+    HybridV2,
+    /// None that could be read.
+    #[default]
+    None,
+}
+
+impl Hierarchy {
+    /// Whether memory is on a v1 hierarchy.
+    pub const fn is_v1(self) -> bool {
+        matches!(self, Self::V1 | Self::HybridV1)
+    }
+}
+
+impl fmt::Display for Hierarchy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::V2 => "v2",
+            Self::V1 => "v1",
+            Self::HybridV1 => "hybrid (memory on v1)",
+            Self::HybridV2 => "hybrid (memory on v2)",
+            Self::None => "none",
+        })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Discovery {
+    /// Which hierarchy carries the memory controller.
+    pub hierarchy: Hierarchy,
+    /// The own group's path as `/proc/self/cgroup` tells it.
+    pub membership: Option<PathBuf>,
+    /// Where the hierarchy is mounted.
+    pub mount_point: Option<PathBuf>,
+    /// The folder of the group that the own memory is charged to.
+    pub own: Option<PathBuf>,
+    /// The folders above it, the parent first, the mount point last.
+    pub ancestors: Vec<PathBuf>,
+    /// Why there is no own group.
+    pub why_not: Option<String>,
+}
+
+impl Discovery {
+    fn none(membership: Option<PathBuf>, why: impl Into<String>) -> Self {
+        Self { membership, why_not: Some(why.into()), ..Self::default() }
+    }
+}
+
+/// Looks at `/proc/self/cgroup`, `/proc/self/mountinfo` and the mounts, all below `root` (`/` unless in a test).
+///
+/// The controller decides, never that some file system is mounted: on hybrid machines both are, and a v1 hierarchy
+/// that carries `memory` leaves nothing of it to v2.
+pub fn discover(root: &Path) -> Discovery {
+    let (cgroup, mountinfo) = match (read(root, "proc/self/cgroup"), read(root, "proc/self/mountinfo")) {
+        (Ok(cgroup), Ok(mountinfo)) => (cgroup, mountinfo),
+        (Err(why), _) | (_, Err(why)) => return Discovery::none(None, why),
+    };
+    match (groups(&cgroup), mounts(root, &mountinfo)) {
+        (Ok(groups), Ok(mounts)) => choose(root, &groups, &mounts),
+        (Err(fault), _) => Discovery::none(None, unusable(root, "proc/self/cgroup", fault)),
+        (_, Err(fault)) => Discovery::none(None, unusable(root, "proc/self/mountinfo", fault)),
+    }
+}
+
+fn read(root: &Path, path: &str) -> Result<Vec<u8>, String> {
+    let path = root.join(path);
+    std::fs::read(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn unusable(root: &Path, path: &str, fault: Fault) -> String {
+    format!("cannot use {} line {}: {}", root.join(path).display(), fault.line, fault.flaw)
+}
+
+/// Where the process is.
+#[derive(Debug, Default)]
+struct Groups {
+    v1: Option<PathBuf>,
+    v2: Option<PathBuf>,
+}
+
+fn groups(text: &[u8]) -> Result<Groups, Fault> {
+    let mut groups = Groups::default();
+    for membership in parse::memberships(text) {
+        let membership: Membership<'_> = membership?;
+        let path = || Some(PathBuf::from(OsString::from_vec(membership.path.to_vec())));
+        if membership.is_v2() {
+            groups.v2 = path();
+        } else if membership.has(b"memory") {
+            groups.v1 = path();
+        }
+    }
+    Ok(groups)
+}
+
+/// What a cgroup mount holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carries {
+    V1Memory,
+    V1Other,
+    V2,
+}
+
+#[derive(Debug)]
+struct Mount {
+    carries: Carries,
+    /// The group that is at the mount point.
+    root: PathBuf,
+    point: PathBuf,
+}
+
+fn mounts(root: &Path, text: &[u8]) -> Result<Vec<Mount>, Fault> {
+    let mut mounts = Vec::new();
+    for mount in parse::mounts(text) {
+        let mount = mount?;
+        let carries = match mount.fs_type {
+            b"cgroup2" => Carries::V2,
+            b"cgroup" if mount.has(b"memory") => Carries::V1Memory,
+            b"cgroup" => Carries::V1Other,
+            _ => continue,
+        };
+        let point = below(root, &path(mount.point));
+        mounts.push(Mount { carries, root: path(mount.root), point });
+    }
+    Ok(mounts)
+}
+
+fn path(escaped: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(parse::unescape(escaped).collect()))
+}
+
+/// An absolute path, below another root.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn choose(root: &Path, groups: &Groups, mounts: &[Mount]) -> Discovery {
+    let mounted = |carries| mounts.iter().any(|mount| mount.carries == carries);
+    let any_v1 = mounted(Carries::V1Memory) || mounted(Carries::V1Other);
+    if let Some(group) = &groups.v1 {
+        if !mounted(Carries::V1Memory) {
+            let why = "the memory controller is on a v1 hierarchy that is not mounted here";
+            return Discovery::none(Some(group.clone()), why);
+        }
+        let hierarchy = if mounted(Carries::V2) { Hierarchy::HybridV1 } else { Hierarchy::V1 };
+        return locate(root, hierarchy, group, mounts.iter().filter(|mount| mount.carries == Carries::V1Memory));
+    }
+    match &groups.v2 {
+        Some(group) if mounted(Carries::V2) => {
+            let hierarchy = if any_v1 { Hierarchy::HybridV2 } else { Hierarchy::V2 };
+            locate(root, hierarchy, group, mounts.iter().filter(|mount| mount.carries == Carries::V2))
+        }
+        Some(group) => Discovery::none(Some(group.clone()), "cgroup v2 is not mounted here"),
+        None => Discovery::none(None, "no hierarchy of this machine carries the memory controller"),
+    }
+}
+
+/// Finds the own group below one of the mounts of its hierarchy. Of several the one that shows most of the groups
+/// above counts, since each of them may hold a limit.
+fn locate<'m>(root: &Path, hierarchy: Hierarchy, group: &Path, mounts: impl Iterator<Item = &'m Mount>) -> Discovery {
+    let mut best: Option<Discovery> = None;
+    let mut reasons = Vec::new();
+    for mount in mounts {
+        match locate_below(root, hierarchy, group, mount) {
+            Ok(found) if best.as_ref().is_none_or(|best| found.ancestors.len() > best.ancestors.len()) => {
+                best = Some(found);
+            }
+            Ok(_) => {}
+            Err(why) => reasons.push(why),
+        }
+    }
+    best.unwrap_or_else(|| Discovery::none(Some(group.to_path_buf()), reasons.join("; ")))
+}
+
+fn locate_below(root: &Path, hierarchy: Hierarchy, group: &Path, mount: &Mount) -> Result<Discovery, String> {
+    let folder = own_folder(root, group, mount)?;
+    let usage = if hierarchy.is_v1() { "memory.usage_in_bytes" } else { "memory.current" };
+    let mut upwards = folder.ancestors().take_while(|folder| folder.starts_with(&mount.point));
+    // On v2 memory is charged to the nearest group for which the controller is switched on; the root has no files.
+    // On v1 each group has them, and any other group than the own would count others.
+    let own = if hierarchy.is_v1() {
+        upwards.next().filter(|folder| folder.join(usage).exists())
+    } else {
+        upwards.find(|folder| folder.join(usage).exists())
+    };
+    let own = own.ok_or_else(|| format!("no {usage} in {}", folder.display()))?.to_path_buf();
+    Ok(Discovery {
+        hierarchy,
+        membership: Some(group.to_path_buf()),
+        mount_point: Some(mount.point.clone()),
+        own: Some(own),
+        ancestors: upwards.map(Path::to_path_buf).collect(),
+        why_not: None,
+    })
+}
+
+/// The folder of the own group. Where the names do not match (the mount belongs to another cgroup namespace), it is
+/// the folder whose `cgroup.procs` lists this process.
+fn own_folder(root: &Path, group: &Path, mount: &Mount) -> Result<PathBuf, String> {
+    let by_name = group.strip_prefix(&mount.root).ok().filter(|rest| is_plain(rest)).map(|rest| mount.point.join(rest));
+    if let Some(folder) = by_name.filter(|folder| folder.is_dir()) {
+        return Ok(folder);
+    }
+    let at_point = group.strip_prefix("/").ok().filter(|rest| is_plain(rest)).map(|rest| mount.point.join(rest));
+    let candidates = at_point.into_iter().chain([mount.point.clone()]);
+    candidates
+        .into_iter()
+        .find(|folder| lists_us(root, folder))
+        .ok_or_else(|| format!("the own group {} cannot be seen below {}", group.display(), mount.point.display()))
+}
+
+fn is_plain(path: &Path) -> bool {
+    path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn lists_us(root: &Path, folder: &Path) -> bool {
+    let Some(me) = own_id(root) else { return false };
+    members(folder).is_some_and(|members| members.contains(&me))
+}
+
+/// This process as `/proc/self` names it, which is as the mounted /proc's PID namespace does.
+fn own_id(root: &Path) -> Option<i32> {
+    let target = std::fs::read_link(root.join("proc/self")).ok()?;
+    std::str::from_utf8(target.as_os_str().as_bytes()).ok()?.parse().ok()
+}
+
+/// The processes in a group (0: outside of this PID namespace); `None` if they cannot be read.
+pub fn members(folder: &Path) -> Option<Vec<i32>> {
+    let text = std::fs::read_to_string(folder.join("cgroup.procs")).ok()?;
+    text.lines().map(|line| line.parse().ok()).collect()
+}

@@ -1,0 +1,124 @@
+//! Who holds how much: what is noted about the processes of the tree while they stand still, before they are killed.
+
+use std::fmt;
+
+use super::list::List;
+use super::{folder::Folder, memory};
+use crate::cgroup::parse::{self, ProcessMemory};
+use crate::cgroup::source::ReadError;
+
+/// How many processes are named.
+pub const NAMED: usize = 16;
+
+/// A process's name for itself: at most 15 bytes (TASK_COMM_LEN), any bytes. Shown with what is not printable escaped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; 15],
+    length: usize,
+}
+
+impl Name {
+    /// Takes at most 15 bytes.
+    pub fn new(text: &[u8]) -> Self {
+        let mut name = Self { bytes: [0; 15], length: text.len().min(15) };
+        name.bytes.iter_mut().zip(text).for_each(|(place, byte)| *place = *byte);
+        name
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_bytes().escape_ascii().fmt(out)
+    }
+}
+
+/// What is known of one process. Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fact {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Its name for itself.
+    pub name: Name,
+    /// `R`, `S`, `D`, `T`, …
+    pub state: u8,
+    /// Threads.
+    pub threads: u64,
+    /// Anonymous memory.
+    pub rss_anon: u64,
+    /// Mapped files.
+    pub rss_file: u64,
+    /// tmpfs and shared memory.
+    pub rss_shmem: u64,
+    /// Swapped out.
+    pub swap: u64,
+}
+
+impl Fact {
+    /// Resident bytes.
+    pub const fn rss(&self) -> u64 {
+        self.rss_anon.saturating_add(self.rss_file).saturating_add(self.rss_shmem)
+    }
+}
+
+/// The largest processes of the tree. Fixed size, no allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    largest: [Fact; NAMED],
+    named: usize,
+    /// How many processes there were, those not named included.
+    pub processes: u32,
+}
+
+impl Facts {
+    /// Looks at every process of the tree. Those that vanish or are hidden are left out.
+    ///
+    /// # Errors
+    /// Where /proc cannot be read.
+    pub fn gather(list: &mut List) -> Result<Self, ReadError> {
+        list.descendants()?;
+        let (folder, processes) = list.last();
+        let mut facts = Self::default();
+        processes.iter().filter_map(|process| fact(folder, process.pid)).for_each(|fact| facts.take(fact));
+        Ok(facts)
+    }
+
+    /// The largest, by resident memory, the largest first.
+    pub fn largest(&self) -> &[Fact] {
+        self.largest.get(..self.named).unwrap_or_default()
+    }
+
+    /// Puts a fact where it belongs; the smallest of too many falls off.
+    fn take(&mut self, fact: Fact) {
+        self.processes = self.processes.saturating_add(1);
+        let at = self.largest().partition_point(|other| other.rss() >= fact.rss());
+        self.named = self.named.saturating_add(1).min(NAMED);
+        if let Some(places) = self.largest.get_mut(at..self.named) {
+            places.rotate_right(1);
+            places.iter_mut().take(1).for_each(|place| *place = fact);
+        }
+    }
+}
+
+fn fact(folder: &Folder, pid: i32) -> Option<Fact> {
+    let mut buffer = [0; 512];
+    let stat = parse::process_stat(folder.read(pid, "stat", &mut buffer).ok()?).ok()?;
+    let ProcessMemory { anon, file, shmem, swap } = memory::of(folder, pid).ok()?;
+    Some(Fact {
+        pid,
+        parent: stat.parent,
+        name: Name::new(stat.name),
+        state: stat.state,
+        threads: stat.threads,
+        rss_anon: anon,
+        rss_file: file,
+        rss_shmem: shmem,
+        swap,
+    })
+}

@@ -1,0 +1,121 @@
+//! The processes that memini answers for: its descendants, or as PID 1 everyone in the namespace.
+
+use std::path::Path;
+
+use super::folder::Folder;
+use crate::cgroup::parse;
+use crate::cgroup::source::ReadError;
+
+/// How many processes are looked at. Kernels allow more, but each costs some ten microseconds, and who stops or kills
+/// a tree looks again until nobody is left.
+pub const CAPACITY: usize = 32_768;
+
+/// A process and its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's; 0 if that is outside the PID namespace.
+    pub parent: i32,
+    /// `R`, `S`, `D`, `T` (stopped), …
+    pub state: u8,
+    ours: bool,
+}
+
+/// The table of processes. Its memory is reserved once (and touched only as far as it is filled); scanning allocates
+/// nothing.
+///
+/// The parents in `/proc/PID/stat` are taken, not `/proc/PID/task/*/children`: those are right only while the children
+/// are frozen (proc_pid_tid_children(5)) and not in every kernel. A scan costs about ten microseconds for each process
+/// of the namespace.
+#[derive(Debug)]
+pub struct List {
+    folder: Folder,
+    me: i32,
+    processes: Vec<Process>,
+}
+
+impl List {
+    /// Opens `/proc` below `root`.
+    ///
+    /// # Errors
+    /// As [`Folder::open`].
+    pub fn open(root: &Path) -> Result<Self, ReadError> {
+        let me = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+        Ok(Self { folder: Folder::open(root)?, me, processes: Vec::with_capacity(CAPACITY) })
+    }
+
+    /// Where the processes are read.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Scans anew: all descendants of this process, or, if it is PID 1, all other processes of the namespace. Zombies
+    /// and the kernel's own threads are left out. A process that begins while the scan runs may be missing: who must
+    /// have them all scans again until no new one appears.
+    ///
+    /// # Errors
+    /// Where /proc cannot be read any more.
+    pub fn descendants(&mut self) -> Result<&[Process], ReadError> {
+        self.descendants_of(self.me)
+    }
+
+    fn descendants_of(&mut self, ancestor: i32) -> Result<&[Process], ReadError> {
+        let (me, processes) = (self.me, &mut self.processes);
+        processes.clear();
+        self.folder.each(|folder, pid| {
+            if pid != me
+                && let Some(process) = look_at(folder, pid)
+            {
+                processes.push(process);
+            }
+            processes.len() < CAPACITY
+        })?;
+        mark_descendants(processes, ancestor);
+        processes.retain(|process| process.ours);
+        Ok(processes)
+    }
+
+    /// The folder, and the processes of the last scan.
+    pub fn last(&self) -> (&Folder, &[Process]) {
+        (&self.folder, &self.processes)
+    }
+}
+
+/// `None` for what is gone, hidden, dead or part of the kernel.
+fn look_at(folder: &Folder, pid: i32) -> Option<Process> {
+    // 64 bytes for the name, and numbers: 19 fields of at most 20 digits.
+    let mut buffer = [0; 512];
+    let stat = parse::process_stat(folder.read(pid, "stat", &mut buffer).ok()?).ok()?;
+    // A zombie with threads is a process that lives on after its first thread's end.
+    let dead = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
+    (!stat.kernel && !dead).then_some(Process { pid, parent: stat.parent, state: stat.state, ours: false })
+}
+
+/// Marks who descends from `ancestor`; everyone for PID 1, who is the parent of all, be it by adoption.
+fn mark_descendants(processes: &mut [Process], ancestor: i32) {
+    if ancestor == 1 {
+        processes.iter_mut().for_each(|process| process.ours = true);
+        return;
+    }
+    processes.sort_unstable_by_key(|process| process.pid);
+    // A parent mostly has the lower number, so that one or two rounds do.
+    loop {
+        let mut found = false;
+        for at in 0..processes.len() {
+            let Some(process) = processes.get(at).filter(|process| !process.ours) else { continue };
+            if process.parent == ancestor || is_ours(processes, process.parent) {
+                processes.iter_mut().skip(at).take(1).for_each(|process| process.ours = true);
+                found = true;
+            }
+        }
+        if !found {
+            return;
+        }
+    }
+}
+
+fn is_ours(processes: &[Process], pid: i32) -> bool {
+    let at = processes.binary_search_by_key(&pid, |process| process.pid);
+    at.ok().and_then(|at| processes.get(at)).is_some_and(|process| process.ours)
+}
