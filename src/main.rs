@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 mod cgroup;
+mod cli;
 mod config;
 mod engine;
 mod sys;
