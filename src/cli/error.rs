@@ -42,13 +42,14 @@ impl std::error::Error for Failure {}
 impl From<clap::Error> for Failure {
     /// clap explains itself in paragraphs; a log has lines.
     fn from(error: clap::Error) -> Self {
-        let option = context(&error, ContextKind::InvalidArg).map(option_name).unwrap_or_default();
+        let given = context(&error, ContextKind::InvalidArg).unwrap_or_default();
+        let option = option_name(given);
         let value = context(&error, ContextKind::InvalidValue).unwrap_or_default();
         match error.kind() {
             ErrorKind::UnknownArgument if !option.is_empty() => {
                 match context(&error, ContextKind::SuggestedArg).map(option_name) {
-                    Some(known) => Self::new(format!("unknown option '{option}'; did you mean '{known}'?")),
-                    None => Self::with_hint(format!("unknown option '{option}'")),
+                    Some(known) => Self::new(format!("unknown option '{given}'; did you mean '{known}'?")),
+                    None => Self::with_hint(format!("unknown option '{given}'")),
                 }
             }
             ErrorKind::InvalidValue

@@ -206,7 +206,7 @@ flags! {
     };
     DRY_RUN Flag {
         long: "dry-run", short: None, takes: Takes::Switch, default: "", heading: Heading::Watching,
-        brief: "say what would be done about memory, and do none of it",
+        brief: "only say what would be done about memory",
         detail: "Nothing is touched but memini's own log and folder.",
     };
     HOOK Flag {

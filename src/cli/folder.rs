@@ -34,3 +34,54 @@ pub fn check_dir(dir: &Path) -> Result<(), String> {
 fn writable(dir: &Path) -> Result<(), std::io::Error> {
     access(dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(std::io::Error::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_or_a_place_for_one_is_enough_and_nothing_is_made() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        for dir in [folder.to_owned(), folder.join("a"), folder.join("a/b/c")] {
+            assert_eq!(check_dir(&dir), Ok(()), "{}", dir.display());
+        }
+        assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn files_and_links_are_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let (file, link, dangling) = (place.path().join("file"), place.path().join("link"), place.path().join("gone"));
+        fs::write(&file, "").unwrap();
+        symlink(place.path(), &link).unwrap();
+        symlink("nowhere", &dangling).unwrap();
+        let below = file.join("below");
+        let with_slash = std::path::PathBuf::from(format!("{}/", link.display()));
+        for (dir, shown, why) in [
+            (&file, &file, "is not a folder".to_owned()),
+            (&link, &link, "is a symbolic link, which memini does not follow; name a folder".to_owned()),
+            (&with_slash, &link, "is a symbolic link, which memini does not follow; name a folder".to_owned()),
+            (&dangling, &dangling, "is a symbolic link, which memini does not follow; name a folder".to_owned()),
+            (&below, &below, "cannot be looked at: Not a directory (os error 20)".to_owned()),
+        ] {
+            assert_eq!(check_dir(dir), Err(format!("--dir {}: {why}", shown.display())));
+        }
+    }
+
+    #[test]
+    fn permissions_count_unless_one_is_root() {
+        let place = tempfile::tempdir().unwrap();
+        let is_root = fs::metadata(place.path()).unwrap().uid() == 0;
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o500)).unwrap();
+        for (dir, why) in [
+            (place.path().to_owned(), "cannot be written to: ".to_owned()),
+            (place.path().join("a/b"), format!("cannot be made in {}: ", place.path().display())),
+        ] {
+            let denied = format!("--dir {}: {why}Permission denied (os error 13)", dir.display());
+            assert_eq!(check_dir(&dir), if is_root { Ok(()) } else { Err(denied) });
+        }
+    }
+}

@@ -115,3 +115,89 @@ fn braced(text: &str) -> Option<(&str, &str)> {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     word.then_some((name, rest))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const VALUES: [(&str, &str); 6] = [
+        ("pid", "7"),
+        ("dir", "/i/{pid}"),
+        ("stage", "stop"),
+        ("usage", "10"),
+        ("limit", "20"),
+        ("reason", "urgent: 1 s"),
+    ];
+
+    #[test]
+    fn tokens_are_replaced_and_other_braces_left_alone() {
+        for (word, expanded) in [
+            ("{pid}", "7"),
+            ("-p{pid},{pid}", "-p7,7"),
+            ("a{dir}é", "a/i/{pid}é"),
+            ("{stage}{usage}{limit}", "stop1020"),
+            ("{reason}", "urgent: 1 s"),
+            ("${pid}", "${pid}"),
+            ("$${pid}", "$${pid}"),
+            ("$ {pid}", "$ 7"),
+            ("é${HOME}{pid}", "é${HOME}7"),
+            ("{{pid}}", "{pid}"),
+            ("{{{pid}}}", "{{pid}}"),
+            ("{{other}}", "{other}"),
+            ("{{pid}", "{7"),
+            ("{pid}}", "7}"),
+            ("{{ pid }}", "{{ pid }}"),
+            ("{}", "{}"),
+            ("{ }", "{ }"),
+            ("{1}", "{1}"),
+            ("{a,b}", "{a,b}"),
+            ("{print $1}", "{print $1}"),
+            (r#"{"a":{"pid":{pid}}}"#, r#"{"a":{"pid":7}}"#),
+            ("{", "{"),
+            ("$", "$"),
+            ("${", "${"),
+            ("{pid", "{pid"),
+            ("", ""),
+        ] {
+            assert_eq!(expand(word, &VALUES), expanded, "{word}");
+        }
+    }
+
+    #[test]
+    fn only_words_in_single_braces_must_be_known() {
+        for (word, known) in [
+            ("{pid}", true),
+            ("{PID}", false),
+            ("{pdi}", false),
+            ("a{x_1}", false),
+            ("{print}", false),
+            ("{{print}}", true),
+            ("${HOME}", true),
+            ("{print $1}", true),
+            ("{}", true),
+        ] {
+            let hook = parse(&format!("stop=run '{word}'"));
+            assert_eq!(hook.is_ok(), known, "{word}: {hook:?}");
+        }
+    }
+
+    #[test]
+    fn words_are_split_as_a_shell_would() {
+        let hook = parse(r#"capture= sh -c 'echo "$X" {pid}' a\ b "" "#).unwrap();
+        assert_eq!(hook.words, ["sh", "-c", r#"echo "$X" {pid}"#, "a b", ""]);
+        assert_eq!((hook.stage, hook.text.as_str()), (Stage::Capture, r#"sh -c 'echo "$X" {pid}' a\ b """#));
+    }
+
+    proptest! {
+        #[test]
+        fn a_word_without_tokens_stays_as_it_is(word in "[a-z{}$ é]{0,12}") {
+            // Escapes lose their outer braces, and nothing else is changed.
+            prop_assert_eq!(expand(&word, &[]).replace(['{', '}'], ""), word.replace(['{', '}'], ""));
+            if !word.contains("{{") {
+                prop_assert_eq!(expand(&word, &[]), word);
+            }
+        }
+    }
+}

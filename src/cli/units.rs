@@ -118,7 +118,7 @@ pub fn signal(text: &str) -> Result<Signal, String> {
 /// `FROM:TO`; `None` for TO = 0.
 pub fn rewrite(text: &str) -> Result<(Signal, Option<Signal>), String> {
     let (from, to) = text.split_once(':').ok_or("not FROM:TO; use TERM:QUIT, or HUP:0 to drop it")?;
-    let named = |part: &str| signal(part).map_err(|why| format!("{part:?} is {why}"));
+    let named = |part: &str| signal(part).map_err(|why| format!("'{part}' is {why}"));
     let from = named(from)?;
     if from == Signal::KILL || from == Signal::STOP {
         return Err(format!("{from} cannot be caught, so it cannot be rewritten"));
@@ -226,4 +226,160 @@ fn exact_size(bytes: u64) -> String {
         .find(|(unit, _)| bytes.is_multiple_of(*unit))
         .unwrap_or((1, "B"));
     format!("{}{name}", bytes / unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_read() {
+        for (text, threshold) in [
+            ("80%", Threshold::Percent(80.0)),
+            ("62.5%", Threshold::Percent(62.5)),
+            (" 100 % ", Threshold::Percent(100.0)),
+            ("0.001%", Threshold::Percent(0.001)),
+            ("400MiB", Threshold::Bytes(400 << 20)),
+            ("1g", Threshold::Bytes(1 << 30)),
+            ("7B", Threshold::Bytes(7)),
+            ("-64MiB", Threshold::Below(64 << 20)),
+            ("-64m", Threshold::Below(64 << 20)),
+            ("off", Threshold::Off),
+            ("Off", Threshold::Off),
+        ] {
+            assert_eq!(super::threshold(text), Ok(threshold), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_threshold_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("", "not a threshold"),
+            ("lots", "not a threshold"),
+            ("%", "not a threshold"),
+            ("nan%", "not a threshold"),
+            ("inf%", "not a threshold"),
+            ("1e1%", "not a threshold"),
+            ("+5%", "not a threshold"),
+            ("-80%", "not a threshold"),
+            ("--64MiB", "not a threshold"),
+            ("1.2.3%", "not a threshold"),
+            ("80%%", "not a threshold"),
+            ("0%", "not above 0%"),
+            ("0.0%", "not above 0%"),
+            ("100.01%", "above 100%"),
+            ("999999999999999999999999999999%", "above 100%"),
+            ("80", "a threshold needs a unit"),
+            ("-64", "a threshold needs a unit"),
+            ("0MiB", "no bytes at all"),
+            ("-0MiB", "no bytes at all"),
+            ("99999999999999TiB", "too large"),
+        ] {
+            assert_eq!(threshold(text), Err(format!("{why}; {THRESHOLD_HINT}")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_as_docker_users_write_them() {
+        for (text, bytes) in [
+            ("123456", 123_456),
+            ("400MiB", 400 << 20),
+            ("400 MiB", 400 << 20),
+            ("400mib", 400 << 20),
+            ("400MB", 400_000_000),
+            ("1.5GiB", 3 << 29),
+            ("256m", 256 << 20),
+            ("256M", 256 << 20),
+            ("256Mi", 256 << 20),
+            ("1g", 1 << 30),
+            ("0.5g", 1 << 29),
+            ("64k", 64 << 10),
+            ("12b", 12),
+            ("2t", 2 << 40),
+            ("9223372036854775807", i64::MAX as u64),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused_with_the_reason() {
+        for (text, why) in [
+            ("", "not a size"),
+            ("MiB", "not a size"),
+            ("lots", "not a size"),
+            ("-1MiB", "not a size"),
+            ("+1MiB", "not a size"),
+            ("nan", "not a size"),
+            ("infMiB", "not a size"),
+            ("1e400MiB", "not a size"),
+            ("1.5", "not a size"),
+            ("1..5MiB", "not a size"),
+            ("0x10", "not a size"),
+            ("400Mib it", "not a size"),
+            ("400MiBs", "not a size"),
+            ("1w", "not a size"),
+            ("1é", "not a size"),
+            ("１MiB", "not a size"),
+            ("0", "no bytes at all"),
+            ("0.1B", "no bytes at all"),
+            ("9223372036854775808", "too large"),
+            ("99999999999999999999999", "too large"),
+            ("8EiB", "too large"),
+            ("16777216TiB", "too large"),
+        ] {
+            assert_eq!(size(text), Err(format!("{why}; {SIZE_HINT}")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_need_a_unit_and_an_end() {
+        for (text, millis) in
+            [("30s", 30_000), ("5min", 300_000), ("5m", 300_000), ("500ms", 500), ("1h 30m", 5_400_000), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        assert_eq!(duration("10years"), Ok(LONGEST));
+        for text in ["3650000days", "11years", "99999999999999999999s", "18446744073709551615h"] {
+            assert_eq!(duration(text), Err("more than ten years".to_owned()), "{text}");
+        }
+        for text in ["", "s", "soon", "-5s", "5parsecs", "nan s"] {
+            assert_eq!(duration(text), Err(format!("not a duration; {DURATION_HINT}")), "{text:?}");
+        }
+        for text in ["0", "30", "1.5"] {
+            assert_eq!(duration(text), Err(format!("a duration needs a unit; {DURATION_HINT}")), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn exit_codes_that_mean_something_else_are_refused() {
+        for code in 0..=300u32 {
+            let taken = [0, 125, 126, 127, 137, 139].contains(&code) || code > 255;
+            assert_eq!(exit_code(&code.to_string()).is_err(), taken, "{code}");
+            assert_eq!(any_exit_code(&code.to_string()).is_err(), code > 255, "{code}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_short() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (512, "512 B"),
+            (1024, "1 KiB"),
+            (3 << 29, "1.5 GiB"),
+            (214_748_364, "205 MiB"),
+            (1_073_741_823, "1 GiB"),
+            (104_806_000, "100 MiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            assert_eq!(size_text(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn thresholds_are_shown_as_they_are_written() {
+        for text in ["80%", "62.5%", "400MiB", "-64MiB", "1GiB", "7B", "400000001B", "off"] {
+            assert_eq!(threshold_text(threshold(text).unwrap()), text);
+        }
+    }
 }
