@@ -187,11 +187,11 @@ flags! {
                  alone.",
     };
     GAUGE Flag {
-        long: "gauge", short: None, takes: Takes::Value("unreclaimable|working-set|usage"), default: "unreclaimable",
+        long: "gauge", short: None, takes: Takes::Value("GAUGE"), default: "unreclaimable",
         heading: Heading::Watching,
         brief: "which bytes count",
-        detail: "unreclaimable: what the kernel could not free. working-set: the kubelet's, usage without the inactive \
-                 page cache. usage: all that is charged, page cache included.",
+        detail: "unreclaimable: those that the kernel could not free. working-set: the kubelet's, usage without the \
+                 inactive page cache. usage: all that is charged, page cache included.",
     };
     LIMIT Flag {
         long: "limit", short: None, takes: Takes::Value("SIZE"), default: "", heading: Heading::Watching,
@@ -238,8 +238,8 @@ flags! {
     TERMINATION_LOG Flag {
         long: "termination-log", short: None, takes: Takes::Path, default: "/dev/termination-log",
         heading: Heading::Evidence,
-        brief: "where the orchestrator looks for last words",
-        detail: "If that file exists, it gets at most 4096 bytes: what happened, and where the evidence lies.",
+        brief: "last words for the orchestrator",
+        detail: "If this file exists, it gets at most 4096 bytes: what happened, and where the evidence lies.",
     };
     GRACE Flag {
         long: "grace", short: None, takes: DURATION, default: "10s", heading: Heading::Stopping,

@@ -19,14 +19,16 @@ Usage: memini [OPTIONS] [--] COMMAND [ARGS]...
 
 const ABOUT: &str = "\
 Runs COMMAND as a container init: forwards signals, reaps zombies, and watches the memory of its
-own cgroup. Hooks take evidence when usage crosses a threshold, and the app is asked to leave before
-the kernel's OOM killer would take it.
+own cgroup. Hooks take evidence when usage crosses a threshold, and the app is asked to leave
+before the kernel's OOM killer would take it.
 
-Options end at COMMAND; what follows is the app's. 'memini check' says what memini sees and may do
-here (exit code 0: it can guard, 1: it cannot); an app of that name is run with 'memini -- check'.
-Each option has a variable. An option beats its variable, which beats the default; an empty variable
-is none. Switches take true or false, also as --dry-run=false. Of an option given twice the last one
-holds.
+Options end at COMMAND; what follows is the app's. 'memini check' says what memini sees and may
+do here (exit code 0: it can guard, 1: it cannot); an app of that name is run with
+'memini -- check'.
+
+Each option has a variable. An option beats its variable, which beats the default; an empty
+variable is none. Switches take true or false, also as --dry-run=false. Of an option given twice
+the last one holds.
 ";
 
 const DETAILS: &str = "\
@@ -37,8 +39,8 @@ Hooks:
   {dir}     the folder of this incident     {limit}   bytes that may be in use
   {stage}   the stage that begins           {reason}  why, in words
 
-  The same is in the hook's environment as MEMINI_PID and so on. Left alone are ${pid}, which is a
-  shell's, and braces around anything but one word; {{pid}} stands for {pid} itself.
+  The same is in the hook's environment as MEMINI_PID and so on. Left alone are ${pid}, which is
+  a shell's, and braces around anything but one word; {{pid}} stands for {pid} itself.
 
 Exit codes:
   the app's own; 128+N if signal N ended it
