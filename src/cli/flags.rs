@@ -142,7 +142,7 @@ pub fn command() -> Command {
 macro_rules! flags {
     ($($name:ident $flag:expr;)*) => {
         $(
-            #[doc = concat!("`--", stringify!($name), "` in lower case, with dashes.")]
+            #[doc = concat!("The option that in the environment is `MEMINI_", stringify!($name), "`.")]
             pub const $name: Flag = $flag;
         )*
         /// Every option, in the order of the help.
@@ -212,8 +212,8 @@ flags! {
     HOOK Flag {
         long: "hook", short: None, takes: Takes::List("STAGE=COMMAND", LINES), default: "", heading: Heading::Evidence,
         brief: "run this when the stage begins; repeatable",
-        detail: "STAGE is trace, capture, stop or kill. COMMAND is split into words as a shell would, but no shell runs \
-                 it. See 'Hooks' below. In the environment: one hook a line.",
+        detail: "STAGE is trace, capture, stop or kill. COMMAND is split into words as a shell would, but no shell \
+                 runs it. See 'Hooks' below. In the environment: one hook a line.",
     };
     HOOK_TIMEOUT Flag {
         long: "hook-timeout", short: None, takes: DURATION, default: "30s", heading: Heading::Evidence,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::flags::{ALL, Flag, Heading, Takes};
+use super::flags::{ALL, Flag, Heading};
 
 /// The first line, and what `docker info` wants: it looks for ` - git.COMMIT` in the output of the init.
 pub fn version() -> String {
@@ -128,7 +128,10 @@ fn wrap(text: &mut String, words: &str) {
 }
 
 /// The options as a table in Markdown, for the README.
+#[cfg(test)]
 pub fn table() -> String {
+    use super::flags::Takes;
+
     let mut text = String::from("| option | variable | default | meaning |\n|---|---|---|---|\n");
     for flag in ALL {
         let short = flag.short.map(|letter| format!("`-{letter}` ")).unwrap_or_default();

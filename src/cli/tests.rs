@@ -441,6 +441,12 @@ fn help_names_every_option_and_every_variable_and_keeps_to_its_columns() {
     }
 }
 
+#[test]
+#[ignore = "prints the option table for the README: cargo test option_table -- --ignored --nocapture"]
+fn option_table() {
+    println!("{}", help::table());
+}
+
 /// The rule by which Docker Engine reads the first line of `docker-init --version`: halves at " - ", the second one
 /// "git.COMMIT" with no further dot, or the first one "tini version X".
 fn docker_reads(output: &str) -> Option<&str> {
