@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 mod cgroup;
+mod cli;
 mod config;
 mod engine;
 mod process;
