@@ -3,35 +3,25 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Bytes, shown with three significant digits in binary units: `205 MiB`, `1.50 GiB`, `512 B`.
+/// Bytes, in binary units: `205 MiB`, `1.5 GiB`, `512 B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
 impl fmt::Display for Size {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-        if self.0 < 1024 {
-            return write!(out, "{} B", self.0);
-        }
-        let mut value = self.0 as f64 / 1024.0;
-        let mut unit = "KiB";
-        for next in UNITS.into_iter().skip(1) {
-            // 1023.5 would be rounded to "1024".
-            if value < 1023.5 {
-                break;
-            }
-            value /= 1024.0;
+        const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+        let mut value = self.0 as f64;
+        let mut units = UNITS.iter();
+        let mut unit = units.next().unwrap_or(&"");
+        // 1023.5 of a unit would be rounded to 1024.
+        while value >= 1023.5 {
+            let Some(next) = units.next() else { break };
             unit = next;
+            value /= 1024.0;
         }
-        let decimals = if value < 9.995 {
-            2
-        } else if value < 99.95 {
-            1
-        } else {
-            0
-        };
-        // 256.0 MiB is what people configured: they shall read "256 MiB", not "256.0".
-        if value.fract() == 0.0 { write!(out, "{value:.0} {unit}") } else { write!(out, "{value:.decimals$} {unit}") }
+        let tenths = (value * 10.0).round();
+        let digits = usize::from(tenths < 1000.0 && tenths % 10.0 != 0.0);
+        write!(out, "{value:.digits$} {unit}")
     }
 }
 
@@ -77,12 +67,13 @@ mod tests {
         for (bytes, text) in [
             (0, "0 B"),
             (1023, "1023 B"),
+            (1047552, "1 MiB"),
             (1024, "1 KiB"),
-            (1536, "1.50 KiB"),
+            (1536, "1.5 KiB"),
             (256 << 20, "256 MiB"),
             (214_748_364, "205 MiB"),
             (20_000_000, "19.1 MiB"),
-            ((1 << 30) - 1, "1.00 GiB"),
+            ((1 << 30) - 1, "1 GiB"),
             (1 << 30, "1 GiB"),
             (u64::MAX, "16 EiB"),
         ] {

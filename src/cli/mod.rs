@@ -20,8 +20,7 @@ use crate::engine::settings::GaugeKind;
 
 pub use error::Failure;
 // For those who act on the configuration.
-#[allow(unused_imports)]
-pub use {folder::check_dir, hook::expand, thresholds::check_ascending, units::size_text};
+pub use {folder::check_dir, hook::expand, thresholds::check_ascending, units::threshold_text};
 
 use values::Values;
 

@@ -1,7 +1,8 @@
 //! Whether the thresholds make a ladder.
 
-use super::units::{size_text, threshold_text};
+use super::units::threshold_text;
 use crate::engine::settings::{Stage, Threshold, Thresholds};
+use crate::units::Size;
 
 /// Thresholds must ascend, and be within the limit. Without a limit only those are compared that can be without one:
 /// shares with shares, sizes with sizes, distances with distances. Call again as soon as the limit is known, bytes.
@@ -38,7 +39,7 @@ impl Step {
             Threshold::Bytes(_) => "is above 100%",
             _ => "leaves nothing",
         };
-        Err(format!("{} {why} of the limit {}", self.option(), size_text(limit)))
+        Err(format!("{} {why} of the limit {}", self.option(), Size(limit)))
     }
 
     /// True also where nobody can tell yet.
@@ -63,7 +64,7 @@ impl Step {
     fn resolved(&self, limit: Option<u64>) -> String {
         match limit.and_then(|limit| self.threshold.bytes(limit)) {
             Some(bytes) if !matches!(self.threshold, Threshold::Bytes(_)) => {
-                format!("{} ({})", self.option(), size_text(bytes))
+                format!("{} ({})", self.option(), Size(bytes))
             }
             _ => self.option(),
         }
@@ -71,7 +72,7 @@ impl Step {
 }
 
 fn not_above(higher: &Step, lower: &Step, limit: Option<u64>) -> String {
-    let of = limit.map(|limit| format!(" of the limit {}", size_text(limit))).unwrap_or_default();
+    let of = limit.map(|limit| format!(" of the limit {}", Size(limit))).unwrap_or_default();
     format!("{} is not above {}{of}; thresholds must ascend, or be off", higher.resolved(limit), lower.resolved(limit))
 }
 

@@ -193,23 +193,6 @@ pub fn path(text: &OsStr) -> Result<PathBuf, String> {
     Ok(absolute.components().collect())
 }
 
-/// A size for people: `205 MiB`, `1.5 GiB`, `512 B`.
-pub fn size_text(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
-    let mut units = UNITS.iter();
-    let mut unit = units.next().unwrap_or(&"");
-    // 1023.5 of a unit would be rounded to 1024.
-    while value >= 1023.5 {
-        let Some(next) = units.next() else { break };
-        unit = next;
-        value /= 1024.0;
-    }
-    let tenths = (value * 10.0).round();
-    let digits = usize::from(tenths < 1000.0 && tenths % 10.0 != 0.0);
-    format!("{value:.digits$} {unit}")
-}
-
 /// A threshold as a user would write it: `80%`, `400MiB`, `-64MiB`, `off`.
 pub fn threshold_text(threshold: Threshold) -> String {
     match threshold {
@@ -357,22 +340,6 @@ mod tests {
             let taken = [0, 125, 126, 127, 137, 139].contains(&code) || code > 255;
             assert_eq!(exit_code(&code.to_string()).is_err(), taken, "{code}");
             assert_eq!(any_exit_code(&code.to_string()).is_err(), code > 255, "{code}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_shown_short() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (512, "512 B"),
-            (1024, "1 KiB"),
-            (3 << 29, "1.5 GiB"),
-            (214_748_364, "205 MiB"),
-            (1_073_741_823, "1 GiB"),
-            (104_806_000, "100 MiB"),
-            (u64::MAX, "16 EiB"),
-        ] {
-            assert_eq!(size_text(bytes), text, "{bytes}");
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
 use super::worker::Report;
-use crate::cli::hook::expand;
+use crate::cli::expand;
 use crate::engine::event::Exit;
 use crate::incident::folder::Folder;
 use crate::sys::poll::{Interest, Wait};

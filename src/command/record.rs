@@ -60,7 +60,8 @@ fn read_journal(descriptor: i32, length: usize) -> std::io::Result<String> {
 
 /// Writes to the file if it is there: Kubernetes mounts it, elsewhere it is missing and that is all right.
 fn write_termination_log(path: &Path, message: &str) {
-    let opened = OpenOptions::new().write(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let opened =
+        OpenOptions::new().write(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let result = match opened {
         Ok(mut file) => file.write_all(message.as_bytes()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
@@ -71,4 +72,3 @@ fn write_termination_log(path: &Path, message: &str) {
         Report::Warning(&format!("cannot write {path}: {error}; the termination message is lost")).send();
     }
 }
-

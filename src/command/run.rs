@@ -6,9 +6,7 @@ use std::path::Path;
 use crate::cgroup::choose::{self, Choice};
 use crate::cgroup::reading::Scope;
 use crate::cgroup::source::Source;
-use crate::cli::folder::check_dir;
-use crate::cli::thresholds::check_ascending;
-use crate::cli::units::threshold_text;
+use crate::cli::{check_ascending, check_dir, threshold_text};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
@@ -108,20 +106,15 @@ fn effective_limit(config: &Config, choice: &Choice) -> Option<u64> {
 }
 
 /// The rest of the start, while the app starts as well.
-fn settle(
-    config: Config,
-    clock: Clock,
-    signals: SignalDescriptor,
-    app: App,
-    opened: Option<Opened>,
-) -> Supervisor {
+fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, opened: Option<Opened>) -> Supervisor {
     descriptors::close_inherited();
     // memini must not keep a volume busy that the app has left.
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
     let latency = if config.watch { prepare_for_pressure() } else { Latency::Normal };
-    let opened = config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
+    let opened =
+        config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
     let (watch, choice) = match opened {
         Some((source, choice)) if choice.readable => (Some(Watch::new(source, choice.first)), Some(choice)),
         Some((_, choice)) => {
@@ -218,10 +211,10 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latenc
     {
         log::warn!("{} of tmpfs and shared memory are in use at the start already", Size(shmem));
     }
-    if config.hooks.is_empty() || !config.hooks.iter().any(needs_folder) {
-        if let Err(why) = check_dir(&config.dir) {
-            log::warn!("{why}; incidents are in this log only");
-        }
+    if !config.hooks.iter().any(needs_folder)
+        && let Err(why) = check_dir(&config.dir)
+    {
+        log::warn!("{why}; incidents are in this log only");
     }
 }
 

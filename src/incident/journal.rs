@@ -49,8 +49,7 @@ impl Journal {
     /// Appends an entry; one that does not fit is counted.
     pub fn note<T: Serialize>(&mut self, since_start: Duration, entry: &T) {
         let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_millis());
-        let line =
-            Line { unix_ms: u64::try_from(unix_ms).unwrap_or(0), seconds: since_start.as_secs_f64(), entry };
+        let line = Line { unix_ms: u64::try_from(unix_ms).unwrap_or(0), seconds: since_start.as_secs_f64(), entry };
         self.append(|mut place| {
             serde_json::to_writer(&mut place, &line)?;
             Ok(place.len())

@@ -116,7 +116,13 @@ impl Record {
         for started in self.runs() {
             let hook = self.hook(started);
             let took = Span(Duration::from_secs_f64(hook["seconds"].as_f64().unwrap_or(0.0)));
-            writeln!(text, "hook {}: {}, {took}: {}", text_of(&hook, "stage"), end_of(&hook), text_of(&hook, "command"))?;
+            writeln!(
+                text,
+                "hook {}: {}, {took}: {}",
+                text_of(&hook, "stage"),
+                end_of(&hook),
+                text_of(&hook, "command")
+            )?;
         }
         Ok(())
     }
@@ -131,7 +137,8 @@ impl Record {
             .unwrap_or_default();
         let stopping = self.all("stopping").last();
         let killing = self.all("killing").last();
-        let seen = killing.or(stopping).or_else(|| self.all("stage-began").last()).and_then(|entry| entry.get("sample"));
+        let seen =
+            killing.or(stopping).or_else(|| self.all("stage-began").last()).and_then(|entry| entry.get("sample"));
         match self.outcome() {
             "oom-killed" => format!("the kernel's OOM killer killed {command}: {}", measure(seen)),
             "killed" => format!("memini killed {command} before the limit was reached: {}", measure(seen)),
@@ -157,7 +164,7 @@ impl Record {
     /// One run of a hook, from its beginning, its end and its output.
     fn hook(&self, started: &Value) -> Value {
         let run = started.get("run");
-        let of_run = |kind| self.all(kind).filter(|entry| entry.get("run") == run).last();
+        let of_run = |kind| self.all(kind).rfind(|entry| entry.get("run") == run);
         let ended = of_run("hook-ended");
         let output = of_run("hook-output");
         let index = usize::try_from(number(started, "hook")).unwrap_or(usize::MAX);
@@ -207,7 +214,9 @@ fn with_time(entry: &Value) -> Value {
     let mut result = Map::new();
     result.insert("at".into(), when(entry));
     if let Value::Object(fields) = entry {
-        result.extend(fields.iter().filter(|(key, _)| *key != "unix_ms").map(|(key, value)| (key.clone(), value.clone())));
+        result.extend(
+            fields.iter().filter(|(key, _)| *key != "unix_ms").map(|(key, value)| (key.clone(), value.clone())),
+        );
     }
     Value::Object(result)
 }
@@ -232,11 +241,12 @@ fn measure(sample: Option<&Value>) -> String {
 /// `anon 230 MiB, file 3 MiB …`, what is nothing left out.
 fn composition(parts: &Value) -> String {
     let Value::Object(parts) = parts else { return String::new() };
-    let mut parts: Vec<(&str, u64)> = ["anon", "file", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables", "sock"]
-        .into_iter()
-        .filter_map(|key| Some((key, parts.get(key)?.as_u64()?)))
-        .filter(|(_, bytes)| *bytes > 0)
-        .collect();
+    let mut parts: Vec<(&str, u64)> =
+        ["anon", "file", "shmem", "slab_unreclaimable", "kernel_stack", "pagetables", "sock"]
+            .into_iter()
+            .filter_map(|key| Some((key, parts.get(key)?.as_u64()?)))
+            .filter(|(_, bytes)| *bytes > 0)
+            .collect();
     parts.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
     parts.iter().map(|(key, bytes)| format!("{key} {}", Size(*bytes))).collect::<Vec<_>>().join(", ")
 }

@@ -12,7 +12,13 @@
 )]
 #![cfg_attr(
     test,
-    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::arithmetic_side_effects)
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
 )]
 
 pub mod app;
@@ -262,7 +268,7 @@ impl Supervisor {
             self.reap();
         }
         let own = std::process::id();
-        for arrival in arrivals.iter().filter(|arrival| arrival.from_outside(own)) {
+        for arrival in arrivals.iter().filter(|arrival| arrival.is_from_outside(own)) {
             self.forward(arrival.signal);
         }
         self.arrivals = arrivals;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::workers::{Role, Workers};
-use crate::cli::units::threshold_text;
+use crate::cli::threshold_text;
 use crate::config::Config;
 use crate::engine::event::{Note, Run};
 use crate::engine::settings::{GaugeKind, Stage, StopWhen};

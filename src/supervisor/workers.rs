@@ -189,7 +189,7 @@ impl Worker {
         };
         for byte in buffer.iter().take(count) {
             if *byte == b'\n' {
-                let line = std::mem::replace(&mut self.line, Vec::new());
+                let line = std::mem::take(&mut self.line);
                 self.told(&String::from_utf8_lossy(&line));
                 self.line = line;
                 self.line.clear();

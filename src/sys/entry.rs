@@ -8,6 +8,7 @@
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 
+#[cfg(not(test))]
 use super::mask;
 
 /// Runs before `main`, and before the C library has done more than to relocate itself.

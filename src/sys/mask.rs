@@ -98,7 +98,7 @@ impl Arrival {
     ///
     /// Not from outside are the kernel's notes about children, and what a write of memini's own drew (SIGPIPE,
     /// SIGXFSZ: the kernel names the writer itself as the sender).
-    pub fn from_outside(&self, own_pid: u32) -> bool {
+    pub fn is_from_outside(&self, own_pid: u32) -> bool {
         if self.signal == Signal::CHLD {
             return self.code <= 0;
         }
@@ -168,13 +168,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_memini_drew_itself_is_not_from_outside() {
+    fn what_memini_drew_itself_is_not_is_from_outside() {
         let arrival = |signal, code, sender| Arrival { signal, code, sender };
-        assert!(!arrival(Signal::PIPE, libc::SI_USER, 7).from_outside(7));
-        assert!(arrival(Signal::PIPE, libc::SI_USER, 8).from_outside(7));
-        assert!(arrival(Signal::PIPE, libc::SI_QUEUE, 0).from_outside(7));
-        assert!(!arrival(Signal::CHLD, libc::CLD_EXITED, 9).from_outside(7));
-        assert!(arrival(Signal::CHLD, libc::SI_USER, 9).from_outside(7));
-        assert!(arrival(Signal::HUP, 0x80, 0).from_outside(7));
+        assert!(!arrival(Signal::PIPE, libc::SI_USER, 7).is_from_outside(7));
+        assert!(arrival(Signal::PIPE, libc::SI_USER, 8).is_from_outside(7));
+        assert!(arrival(Signal::PIPE, libc::SI_QUEUE, 0).is_from_outside(7));
+        assert!(!arrival(Signal::CHLD, libc::CLD_EXITED, 9).is_from_outside(7));
+        assert!(arrival(Signal::CHLD, libc::SI_USER, 9).is_from_outside(7));
+        assert!(arrival(Signal::HUP, 0x80, 0).is_from_outside(7));
     }
 }

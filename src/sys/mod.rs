@@ -19,6 +19,7 @@
 )]
 
 pub mod descriptors;
+pub mod directory;
 pub mod entry;
 pub mod mask;
 pub mod memory;
@@ -26,7 +27,6 @@ pub mod output;
 pub mod poll;
 pub mod process;
 pub mod schedule;
-pub mod directory;
 pub mod signal;
 pub mod spawn;
 pub mod terminal;

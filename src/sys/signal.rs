@@ -26,6 +26,10 @@ const ALIASES: [(&str, u8); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSE
 impl Signal {
     /// Hangup.
     pub const HUP: Self = Self(1);
+    /// Interrupt (Ctrl-C).
+    pub const INT: Self = Self(2);
+    /// Quit.
+    pub const QUIT: Self = Self(3);
     /// Kill, cannot be caught.
     pub const KILL: Self = Self(9);
     /// A write to a pipe that nobody reads.
