@@ -43,6 +43,15 @@ impl Steps {
         Stage::LADDER.into_iter().zip(self.levels).filter_map(|(stage, level)| Some((stage, level?)))
     }
 
+    /// The same without the stages that end the app.
+    #[must_use]
+    pub fn without_force(mut self) -> Self {
+        for (_, level) in Stage::LADDER.iter().zip(&mut self.levels).filter(|(stage, _)| **stage >= Stage::Stop) {
+            *level = None;
+        }
+        self
+    }
+
     /// Where this stage begins; `None` if it cannot.
     pub fn of(&self, stage: Stage) -> Option<u64> {
         self.iter().find(|(known, _)| *known == stage).map(|(_, level)| level)
@@ -100,6 +109,13 @@ mod tests {
         ] {
             assert_eq!(steps.reached(bytes), stage, "{bytes}");
         }
+    }
+
+    #[test]
+    fn without_force_no_app_is_ended() {
+        let gentle = steps(1000).without_force();
+        assert_eq!(Stage::LADDER.map(|stage| gentle.of(stage)), [Some(600), Some(800), None, None]);
+        assert_eq!((gentle.reached(990), gentle.held(990)), (Stage::Capture, Stage::Capture));
     }
 
     #[test]

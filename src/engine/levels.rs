@@ -159,33 +159,38 @@ impl Levels {
     /// The level that counts: where the highest stage is called for, then where the least room is left. Levels that could
     /// not be measured are left out; `None` if nothing was measured.
     pub fn view(&self) -> Option<View> {
-        let binding = self.tracks().iter().filter(|track| track.seen.exact).max_by_key(|track| {
+        let measured = || self.tracks().iter().filter(|track| track.seen.exact);
+        let binding = measured().max_by_key(|track| {
             let room = track.seen.room();
-            (self.at_most(track, track.steps.reached(track.seen.gauged), 2), room.is_some(), Reverse(room))
+            (self.reached(track), room.is_some(), Reverse(room))
         })?;
-        let measured = self.tracks().iter().filter(|track| track.seen.exact);
-        // A neighbour's growth ends a stage more slowly than it begins one, or the stage would flap with its share.
-        let held = measured.map(|track| self.at_most(track, track.steps.held(track.seen.gauged), 3)).max()?;
+        let held = measured().map(|track| self.held(track)).max()?;
         Some(View {
             sample: binding.sample(),
             level: binding.seen,
             steps: binding.steps,
-            reached: self.at_most(binding, binding.steps.reached(binding.seen.gauged), 2),
+            reached: self.reached(binding),
             held,
             seconds_left: binding.seconds_left(),
             fastest: binding.rates.fastest(),
         })
     }
 
-    /// On the whole machine's memory no more than `capture` is called for unless our own share of it is a half (one part
-    /// in `part`): nobody is stopped for a neighbour's growth.
-    fn at_most(&self, track: &Track, stage: Stage, part: u64) -> Stage {
+    /// The stages that a level can call for. On the whole machine's memory that is no more than `capture` unless our own
+    /// share of it is a half (one part in `part`): nobody is stopped for a neighbour's growth.
+    fn steps(&self, track: &Track, part: u64) -> Steps {
         let own = self.tracks().first().map_or(0, |own| own.seen.usage);
-        if track.seen.scope == Scope::Host && own.saturating_mul(part) < track.seen.gauged {
-            stage.min(Stage::Capture)
-        } else {
-            stage
-        }
+        let foreign = track.seen.scope == Scope::Host && own.saturating_mul(part) < track.seen.gauged;
+        if foreign { track.steps.without_force() } else { track.steps }
+    }
+
+    fn reached(&self, track: &Track) -> Stage {
+        self.steps(track, 2).reached(track.seen.gauged)
+    }
+
+    /// A neighbour's growth ends a stage more slowly than it begins one, or the stage would flap with its share.
+    fn held(&self, track: &Track) -> Stage {
+        self.steps(track, 3).held(track.seen.gauged)
     }
 
     /// Notes changes of the limits that count: the own one, and the one that the view rests on.

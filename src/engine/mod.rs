@@ -32,8 +32,12 @@ mod late;
 mod leaving;
 mod levels;
 mod oom;
+#[cfg(test)]
+mod properties;
 mod rate;
 pub mod settings;
+#[cfg(test)]
+mod simulator;
 mod stop;
 mod thrash;
 pub mod time;

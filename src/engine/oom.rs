@@ -32,7 +32,7 @@ impl Oom {
         self.seen = kills;
         self.waiting.take_if(|rose| now.since(*rose) >= SURVIVED)?;
         self.noted = Some(kills);
-        Some(kills.saturating_sub(noted))
+        Some(kills.saturating_sub(noted)).filter(|times| *times > 0)
     }
 
     /// Whether a death by SIGKILL now is the OOM killer's.
@@ -93,5 +93,8 @@ mod tests {
         oom.check(at(0), 5);
         assert_eq!(oom.check(at(2000), 0), None);
         assert!(!oom.explains_death(at(2000)));
+        oom.check(at(3000), 1);
+        oom.check(at(3500), 9);
+        assert_eq!(oom.check(at(5000), 0), None, "nor is one that comes back to where it was");
     }
 }

@@ -7,6 +7,7 @@ use super::levels::View;
 use super::rate::{seconds_until, span};
 use super::settings::{Settings, Stage, StopWhen};
 use super::time::Moment;
+use crate::cgroup::reading::Scope;
 
 /// Beside the grace period: for the last hooks, and for being wrong about the rate.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -16,6 +17,10 @@ const CONFIRM: f64 = 1.0;
 
 /// What must have been gained meanwhile, as a share of what the rate foretold. A single step gains nothing after it.
 const BELIEVED: f64 = 0.25;
+
+/// Only what passes the peak of at least this long is growth; below it, it is the next tooth of a saw, which the short
+/// average alone would take for a leak again and again.
+const MEMORY: Duration = Duration::from_secs(30);
 
 /// The least room to shut down in: a share of the limit, and bytes.
 const FLOOR_SHARE: u64 = 50;
@@ -44,17 +49,42 @@ pub enum Need {
     Stop(StopReason),
 }
 
+/// The highest that was gauged in the last half minute to minute.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peak {
+    since: Moment,
+    now: u64,
+    before: u64,
+}
+
+impl Peak {
+    fn add(&mut self, now: Moment, gauged: u64) {
+        let age = now.since(self.since);
+        if age >= MEMORY {
+            let before = if age < MEMORY.saturating_mul(2) { self.now } else { 0 };
+            *self = Self { since: now, now: 0, before };
+        }
+        self.now = self.now.max(gauged);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.now.max(self.before)
+    }
+}
+
 /// Decides about the stop.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Urgency {
     claim: Option<Claim>,
+    peak: Peak,
+    scope: Scope,
 }
 
 impl Urgency {
     /// Whether the app must be stopped now. Below the stop threshold it never must.
     pub fn need(&mut self, now: Moment, view: &View, settings: &Settings) -> Need {
         let may = view.reached >= Stage::Stop && view.steps.of(Stage::Stop).is_some();
-        let claim = self.claim.take();
+        let (claim, peak) = (self.claim.take(), self.peak(now, view));
         let (true, Some(limit), Some(room)) = (may, view.sample.limit, view.sample.room) else { return Need::None };
         if settings.stop_when == StopWhen::Level {
             return Need::Stop(StopReason::Level);
@@ -69,10 +99,21 @@ impl Urgency {
         match claim {
             Some(claim) if now < claim.until => self.claim = Some(claim),
             Some(claim) if claim.holds(now, view.sample.gauged) => return Need::Stop(StopReason::Urgent),
-            // Urgent by the rate, but not by what came of it: a step that the averages have not forgotten yet.
+            // Urgent by the rate, but not by what came of it: a step that the averages have not forgotten yet, or a tooth.
+            _ if view.sample.gauged < peak => return Need::None,
             _ => self.claim = Some(Claim::new(now, view, room)),
         }
         Need::Wait
+    }
+
+    /// The peak before this reading.
+    fn peak(&mut self, now: Moment, view: &View) -> u64 {
+        if self.scope != view.level.scope {
+            *self = Self { scope: view.level.scope, ..Self::default() };
+        }
+        let before = self.peak.bytes();
+        self.peak.add(now, view.sample.gauged);
+        before
     }
 
     /// When a claim is to be looked at.
@@ -183,6 +224,36 @@ mod tests {
         assert!(urgency.deadline().is_some());
         assert_eq!(urgency.need(at(61_000), &view(930, 1.0), &Settings::default()), Need::None);
         assert_eq!(urgency.deadline(), None);
+    }
+
+    #[test]
+    fn the_teeth_of_a_saw_are_no_growth_as_long_as_they_stay_below_their_peak() {
+        // 91% to 95%, 4 MiB in each tenth of a second: 700 ms before the limit at the highest point, each second.
+        let mut urgency = Urgency::default();
+        for tenth in 0..3000 {
+            let tooth = if tenth == 0 { 10 } else { tenth % 11 };
+            let need = urgency.need(at(tenth * 100), &view(910 + 4 * tooth, 40.0), &Settings::default());
+            assert!(!matches!(need, Need::Stop(_)), "{tenth}");
+        }
+        let needs = [0, 100, 200]
+            .map(|millis| urgency.need(at(300_000 + millis), &view(951 + millis / 25, 40.0), &Settings::default()));
+        assert_eq!(needs, [Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]);
+    }
+
+    #[test]
+    fn a_peak_is_forgotten_after_a_minute() {
+        let mut peak = Peak::default();
+        for (millis, gauged, highest) in [
+            (0, 900, 900),
+            (29_000, 100, 900),
+            (30_000, 100, 900),
+            (59_000, 200, 900),
+            (60_000, 50, 200),
+            (200_000, 7, 7),
+        ] {
+            peak.add(at(millis), gauged);
+            assert_eq!(peak.bytes(), highest, "{millis}");
+        }
     }
 
     #[test]

@@ -24,6 +24,9 @@ const BALLAST_ROOM: u64 = 8;
 /// once.
 const NEWS: u64 = 100;
 
+/// Memory is also back to normal when the app has just died, and that is no recovery: its end is heard of within this.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// What is known about memory, and what was done about it.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -55,8 +58,10 @@ pub(super) enum Incident {
         /// Whether it was said that no stop is needed, since the stop stage began.
         calm: bool,
     },
-    /// Back at normal; it ends with its last hook.
-    Over,
+    /// Back at normal since then; it ends with its last hook.
+    Over {
+        since: Moment,
+    },
 }
 
 impl Watch {
@@ -322,13 +327,14 @@ impl Engine {
         }
     }
 
-    /// The incident is over once memory is back to normal and its last hook has ended.
+    /// The incident is over once memory is back to normal, and stays so, and its last hook has ended.
     pub(super) fn recover(&mut self, commands: &mut Vec<Command>) {
         if matches!(self.watch.incident, Incident::Open { .. }) && self.watch.stage == Stage::Normal {
-            self.watch.incident = Incident::Over;
+            self.watch.incident = Incident::Over { since: self.now };
             self.watch.free_ballast(commands);
         }
-        if self.watch.incident == Incident::Over && self.runs.is_empty() {
+        let Incident::Over { since } = self.watch.incident else { return };
+        if self.runs.is_empty() && self.now.since(since) >= SETTLED {
             self.watch.incident = Incident::None;
             commands.push(Command::CloseIncident);
         }
