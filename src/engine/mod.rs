@@ -1,4 +1,8 @@
 //! The engine decides. It is pure: no system call, no clock, no file; time and events come in, commands go out.
+//!
+//! An event goes one way: readings to [`watch`], which gauges them ([`levels`], [`gauge`], [`rate`]), finds the stage
+//! ([`ladder`]), runs what belongs to it ([`captures`], [`hooks`]) and asks whether the app must leave ([`urgency`]); then
+//! [`stop`] leads it out. The app's end goes to [`leaving`].
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -7,34 +11,144 @@
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
+mod cadence;
+mod captures;
 pub mod event;
+mod gauge;
+mod hooks;
+mod ladder;
+mod late;
+mod leaving;
+mod levels;
+mod oom;
+#[cfg(test)]
+mod properties;
+mod rate;
 pub mod settings;
+#[cfg(test)]
+mod simulator;
+mod stop;
+mod thrash;
 pub mod time;
+mod urgency;
+mod watch;
 
 use event::{Command, Event};
+use hooks::Runs;
+use late::Late;
+use leaving::Leaving;
+use oom::Oom;
 use settings::Settings;
+use stop::Stop;
 use time::Moment;
+use watch::Watch;
+
+/// Where the app stands.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// It runs.
+    Running,
+    /// It is being stopped or killed.
+    Stopping(Stop),
+    /// It has ended; what is left is tidied up.
+    Leaving(Leaving),
+    /// Memini has ended.
+    Gone,
+}
 
 /// The state machine of one run of one app.
 #[derive(Debug)]
 pub struct Engine {
     settings: Settings,
+    now: Moment,
+    phase: Phase,
+    watch: Watch,
+    runs: Runs,
+    oom: Oom,
+    late: Late,
+    /// Whether no process is left but memini.
+    alone: bool,
 }
 
 impl Engine {
     /// An engine at `now`, before the first reading. The app is being started.
-    pub fn new(settings: Settings, _now: Moment) -> Self {
-        Self { settings }
+    pub fn new(settings: Settings, now: Moment) -> Self {
+        let watch = Watch::new(&settings, now);
+        Self {
+            settings,
+            now,
+            phase: Phase::Running,
+            watch,
+            runs: Runs::default(),
+            oom: Oom::default(),
+            late: Late::default(),
+            alone: false,
+        }
     }
 
     /// Takes an event, appends what is to be done to `commands`.
-    pub fn handle(&mut self, _now: Moment, _event: Event<'_>, _commands: &mut Vec<Command>) {
-        let _ = &self.settings;
+    pub fn handle(&mut self, now: Moment, event: Event<'_>, commands: &mut Vec<Command>) {
+        if matches!(self.phase, Phase::Gone) {
+            return;
+        }
+        if matches!(event, Event::Deadline | Event::Reading(_)) {
+            self.late.check(now, self.deadline(), commands);
+        }
+        self.now = self.now.max(now);
+        match event {
+            Event::Reading(reading) => self.read(reading, commands),
+            Event::ReadingFailed => self.watch.failed(self.now),
+            Event::HookEnded { run, end } => self.runs.end(self.now, run, end, commands),
+            Event::AppExited(exit) => self.app_exited(exit, commands),
+            Event::AllGone => self.all_gone(),
+            Event::Recorded => self.recorded(),
+            Event::Deadline => {}
+        }
+        // Only now, or a hook that ended in time would be called overdue because its end was heard of late.
+        self.runs.check(self.now, commands);
+        match self.phase {
+            Phase::Running => self.recover(commands),
+            Phase::Stopping(stop) => self.proceed(stop, commands),
+            Phase::Leaving(leaving) => self.leave(leaving, commands),
+            Phase::Gone => {}
+        }
+        if matches!(event, Event::Deadline) && self.watches() {
+            let wary = !matches!(self.phase, Phase::Running);
+            commands.push(self.watch.ask(self.now, wary));
+        }
     }
 
     /// When to call again with [`Event::Deadline`] at the latest; `None`: only when something happens.
     pub fn deadline(&self) -> Option<Moment> {
-        None
+        let phase = match &self.phase {
+            Phase::Running => None,
+            Phase::Stopping(stop) => Some(stop.deadline()),
+            Phase::Leaving(leaving) => leaving.deadline(),
+            Phase::Gone => return None,
+        };
+        let reading = self.watches().then(|| self.watch.deadline());
+        let next = [phase, reading, self.runs.deadline()].into_iter().flatten().min()?;
+        Some(next.max(self.now))
+    }
+
+    /// Whether memory still decides anything.
+    fn watches(&self) -> bool {
+        let undecided = match &self.phase {
+            Phase::Running => true,
+            Phase::Stopping(stop) => !stop.is_kill(),
+            Phase::Leaving(_) | Phase::Gone => false,
+        };
+        self.settings.watch && undecided
     }
 }

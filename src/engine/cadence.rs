@@ -1,0 +1,60 @@
+//! The cadence: how long memini may sleep so that no growth, however sudden, passes a threshold unseen.
+
+use std::time::Duration;
+
+use super::rate::span;
+
+/// What one thread can fill in a second at the most: huge pages, all at once. Two threads with huge pages were measured
+/// at up to twice that, hence the factor of the usable cores.
+const BYTES_PER_CORE: f64 = 6e9;
+
+/// What all threads of a machine together can fill in a second at the most: its memory's bandwidth.
+const BYTES_PER_MACHINE: f64 = 50e9;
+
+/// Looking more often than this would cost more than a per mille of a core.
+const FLOOR: Duration = Duration::from_millis(2);
+
+/// Near the end, while it grows: half the fills that a 2 ms sleep loses to the kernel are seen with this one.
+const URGENT_FLOOR: Duration = Duration::from_micros(500);
+
+/// The limit may change at any time without any event: look at least so often.
+pub const LONGEST: Duration = Duration::from_secs(1);
+
+/// The fastest that memory can be filled, in bytes a second, by so many cores.
+pub fn ceiling(cores: u32) -> f64 {
+    (f64::from(cores.max(1)) * BYTES_PER_CORE).min(BYTES_PER_MACHINE)
+}
+
+/// How long to sleep when the next threshold is so many bytes away. `urgent`: near the end, and growing.
+pub fn sleep(distance: u64, ceiling: f64, urgent: bool) -> Duration {
+    let floor = if urgent { URGENT_FLOOR } else { FLOOR };
+    span(distance as f64 / ceiling).clamp(floor, LONGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_cores_fill_faster_up_to_what_memory_can_do() {
+        for (cores, wanted) in [(0, 6e9), (1, 6e9), (2, 12e9), (8, 48e9), (9, 50e9), (u32::MAX, 50e9)] {
+            assert_eq!(ceiling(cores), wanted, "{cores}");
+        }
+    }
+
+    #[test]
+    fn the_sleep_is_what_the_fastest_fill_needs_within_bounds() {
+        for (distance, urgent, micros) in [
+            (60_000_000, false, 10_000),
+            (60_000_000, true, 10_000),
+            (6_000_000, false, 2_000),
+            (6_000_000, true, 1_000),
+            (0, false, 2_000),
+            (0, true, 500),
+            (6_000_000_000, false, 1_000_000),
+            (u64::MAX, true, 1_000_000),
+        ] {
+            assert_eq!(sleep(distance, 6e9, urgent), Duration::from_micros(micros), "{distance} {urgent}");
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! All levels at which a limit may be enforced, and which of them counts.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::cadence;
+use super::event::{Command, Note, Sample};
+use super::gauge::Gauged;
+use super::ladder::Steps;
+use super::rate::{Rates, seconds_until};
+use super::settings::{Settings, Stage};
+use super::time::Moment;
+use crate::cgroup::reading::{Level, MAX_LEVELS, Reading, Scope};
+
+/// Near the end: within a tenth of the limit of the stop or kill threshold.
+const NEAR: u64 = 10;
+
+/// Growing, as far as the cadence is concerned: at the fastest rate the limit is nearer than this many seconds. The
+/// jitter of the kernel's counters alone stays above it.
+const GROWING: f64 = 5.0;
+
+/// What is known of one level.
+#[derive(Clone, Copy, Debug, Default)]
+struct Track {
+    seen: Gauged,
+    steps: Steps,
+    unreachable: Option<Stage>,
+    rates: Rates,
+    swap_usage: u64,
+    swap_capacity: u64,
+    /// The limit that was last told of, if it was.
+    told: Option<Option<u64>>,
+}
+
+impl Track {
+    fn take(&mut self, now: Moment, level: &Level, soft: Option<u64>, full: bool, settings: &Settings) {
+        if level.scope != self.seen.scope {
+            *self = Self::default();
+        }
+        let swapped = (self.swap_capacity, level.swap_capacity);
+        let level = if full {
+            (self.swap_usage, self.swap_capacity) = (level.swap_usage, level.swap_capacity);
+            *level
+        } else {
+            Level { swap_usage: self.swap_usage, swap_capacity: self.swap_capacity, ..*level }
+        };
+        self.seen = Gauged::new(&level, settings.gauge, soft, full);
+        (self.steps, self.unreachable) =
+            self.seen.limit.map_or_else(Default::default, |limit| Steps::resolve(&settings.thresholds, limit));
+        if full && (swapped.0 > 0) != (swapped.1 > 0) {
+            self.rates.skip();
+        }
+        if self.seen.exact {
+            self.rates.add(now, self.seen.gauged);
+        }
+    }
+
+    /// How long the fastest fill takes to the next thing that matters here.
+    fn sleep(&self, ceiling: f64) -> Duration {
+        let Some(limit) = self.seen.limit else { return cadence::LONGEST };
+        let bytes = self.seen.gauged;
+        let end = self.steps.of(Stage::Stop).or(self.steps.of(Stage::Kill));
+        let near = end.is_some_and(|end| bytes >= end.saturating_sub(limit / NEAR));
+        cadence::sleep(self.steps.distance(bytes), ceiling, near && self.seconds_left() < GROWING)
+    }
+
+    /// Seconds until the limit at the fastest rate.
+    fn seconds_left(&self) -> f64 {
+        self.seen.room().and_then(|room| seconds_until(room, self.rates.fastest())).unwrap_or(f64::INFINITY)
+    }
+
+    fn sample(&self) -> Sample {
+        let room = self.seen.room();
+        let rate = self.rates.steady();
+        Sample {
+            usage: self.seen.usage,
+            gauged: self.seen.gauged,
+            limit: self.seen.limit,
+            room,
+            rate,
+            time_to_limit: room.and_then(|room| seconds_until(room, rate)),
+            stat: self.seen.stat,
+        }
+    }
+
+    /// Notes a limit that is not the one last told of, and a stage that it makes impossible.
+    fn tell(&mut self, commands: &mut Vec<Command>) {
+        let to = self.seen.nominal;
+        match self.told.replace(to) {
+            Some(from) if from == to => return,
+            Some(from) => commands.push(Command::Note(Note::LimitChanged { from, to })),
+            None => {}
+        }
+        if let (Some(limit), Some(stage)) = (self.seen.limit, self.unreachable) {
+            commands.push(Command::Note(Note::ThresholdsUnreachable { limit, stage }));
+        }
+    }
+}
+
+/// What decisions rest on: the level that counts, at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct View {
+    /// What is noted.
+    pub sample: Sample,
+    /// The level's measures.
+    pub level: Gauged,
+    /// Where its stages begin.
+    pub steps: Steps,
+    /// The stage that is called for.
+    pub reached: Stage,
+    /// The stage that has not ended yet, if it had begun.
+    pub held: Stage,
+    /// Seconds until the limit at the fastest rate; infinite if there is no growth.
+    pub seconds_left: f64,
+    /// The fastest rate, bytes a second.
+    pub fastest: f64,
+}
+
+/// The levels of the readings.
+#[derive(Debug, Default)]
+pub struct Levels {
+    tracks: [Track; MAX_LEVELS],
+    count: usize,
+}
+
+impl Levels {
+    /// Takes a reading.
+    pub fn take(&mut self, now: Moment, reading: &Reading, full: bool, settings: &Settings) {
+        let levels = reading.levels();
+        let tree = levels.iter().any(|level| level.scope == Scope::Tree);
+        let own = if tree { Scope::Tree } else { Scope::Own };
+        self.count = levels.len();
+        for (track, level) in self.tracks.iter_mut().zip(levels) {
+            let soft = settings.soft_limit.filter(|_| level.scope == own);
+            track.take(now, level, soft, full, settings);
+        }
+    }
+
+    fn tracks(&self) -> &[Track] {
+        self.tracks.get(..self.count).unwrap_or_default()
+    }
+
+    /// Whether any level may have reached a stage, as far as its usage tells.
+    pub fn are_high(&self) -> bool {
+        let high = |track: &Track| track.steps.lowest().is_some_and(|lowest| track.seen.usage >= lowest);
+        self.tracks().iter().any(high)
+    }
+
+    /// Whether some level can be swapped: then a fast reading tells nothing.
+    pub fn can_swap(&self) -> bool {
+        self.tracks().iter().any(|track| track.swap_capacity > 0)
+    }
+
+    /// How long memini may sleep.
+    pub fn sleep(&self, ceiling: f64) -> Duration {
+        self.tracks().iter().map(|track| track.sleep(ceiling)).min().unwrap_or(cadence::LONGEST)
+    }
+
+    /// The level that counts: where the highest stage is called for, then where the least room is left. Levels that could
+    /// not be measured are left out; `None` if nothing was measured.
+    pub fn view(&self) -> Option<View> {
+        let measured = || self.tracks().iter().filter(|track| track.seen.exact);
+        let binding = measured().max_by_key(|track| {
+            let room = track.seen.room();
+            (self.reached(track), room.is_some(), Reverse(room))
+        })?;
+        let held = measured().map(|track| self.held(track)).max()?;
+        Some(View {
+            sample: binding.sample(),
+            level: binding.seen,
+            steps: binding.steps,
+            reached: self.reached(binding),
+            held,
+            seconds_left: binding.seconds_left(),
+            fastest: binding.rates.fastest(),
+        })
+    }
+
+    /// The stages that a level can call for. On the whole machine's memory that is no more than `capture` unless our own
+    /// share of it is a half (one part in `part`): nobody is stopped for a neighbour's growth.
+    fn steps(&self, track: &Track, part: u64) -> Steps {
+        let own = self.tracks().first().map_or(0, |own| own.seen.usage);
+        let foreign = track.seen.scope == Scope::Host && own.saturating_mul(part) < track.seen.gauged;
+        if foreign { track.steps.without_force() } else { track.steps }
+    }
+
+    fn reached(&self, track: &Track) -> Stage {
+        self.steps(track, 2).reached(track.seen.gauged)
+    }
+
+    /// A neighbour's growth ends a stage more slowly than it begins one, or the stage would flap with its share.
+    fn held(&self, track: &Track) -> Stage {
+        self.steps(track, 3).held(track.seen.gauged)
+    }
+
+    /// Notes changes of the limits that count: the own one, and the one that the view rests on.
+    pub fn tell(&mut self, view: &View, commands: &mut Vec<Command>) {
+        let count = self.count;
+        for (index, track) in self.tracks.iter_mut().take(count).enumerate() {
+            if index == 0 || track.seen.scope == view.level.scope {
+                track.tell(commands);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::reading::Stat;
+
+    const MIB: u64 = 1 << 20;
+
+    fn own(usage: u64) -> Level {
+        Level { usage: usage * MIB, limit: Some(1000 * MIB), stat: Some(Stat::default()), ..Level::default() }
+    }
+
+    fn reading(levels: &[Level]) -> Reading {
+        let mut reading = Reading::new();
+        for level in levels {
+            assert!(reading.push(*level));
+        }
+        reading
+    }
+
+    fn taken(levels: &[Level], settings: &Settings) -> Levels {
+        let mut taken = Levels::default();
+        taken.take(Moment::default(), &reading(levels), true, settings);
+        taken
+    }
+
+    #[test]
+    fn the_highest_stage_counts_and_then_the_least_room() {
+        let parent = |usage, limit| Level { scope: Scope::Ancestor(1), limit: Some(limit * MIB), ..own(usage) };
+        for (levels, counts, stage) in [
+            ([own(500), parent(500, 2000)], Scope::Own, Stage::Normal),
+            ([own(500), parent(500, 900)], Scope::Ancestor(1), Stage::Normal),
+            ([own(850), parent(1700, 2000)], Scope::Own, Stage::Capture),
+            ([own(850), parent(3700, 4000)], Scope::Ancestor(1), Stage::Stop),
+        ] {
+            let view = taken(&levels, &Settings::default()).view().unwrap();
+            assert_eq!((view.level.scope, view.reached), (counts, stage), "{levels:?}");
+        }
+    }
+
+    #[test]
+    fn a_level_with_a_limit_counts_more_than_one_without() {
+        let unlimited = Level { limit: None, ..own(900) };
+        let parent = Level { scope: Scope::Ancestor(1), ..own(100) };
+        let view = taken(&[unlimited, parent], &Settings::default()).view().unwrap();
+        assert_eq!((view.level.scope, view.reached), (Scope::Ancestor(1), Stage::Normal));
+        let view = taken(&[unlimited], &Settings::default()).view().unwrap();
+        assert_eq!((view.sample.limit, view.reached, view.held), (None, Stage::Normal, Stage::Normal));
+    }
+
+    #[test]
+    fn nobody_is_stopped_for_a_neighbours_growth() {
+        let host = |usage| Level { scope: Scope::Host, ..own(usage) };
+        let unlimited = |usage| Level { limit: None, ..own(usage) };
+        for (ours, all, reached, held) in [
+            (100, 980, Stage::Capture, Stage::Capture),
+            (326, 980, Stage::Capture, Stage::Capture),
+            (327, 980, Stage::Capture, Stage::Kill),
+            (490, 980, Stage::Kill, Stage::Kill),
+            (100, 700, Stage::Trace, Stage::Trace),
+        ] {
+            let view = taken(&[unlimited(ours), host(all)], &Settings::default()).view().unwrap();
+            assert_eq!((view.reached, view.held), (reached, held), "{ours} of {all}");
+        }
+    }
+
+    #[test]
+    fn the_users_limit_is_for_the_tree_if_there_is_one_else_for_the_own_group() {
+        let settings = Settings { soft_limit: Some(100 * MIB), ..Settings::default() };
+        let unlimited = Level { limit: None, ..own(90) };
+        let tree = Level { scope: Scope::Tree, ..unlimited };
+        let view = taken(&[unlimited], &settings).view().unwrap();
+        assert_eq!((view.reached, view.sample.room), (Stage::Capture, Some(10 * MIB)));
+        let view = taken(&[tree, unlimited], &settings).view().unwrap();
+        assert_eq!((view.level.scope, view.reached), (Scope::Tree, Stage::Capture));
+        let view = taken(&[Level { usage: 0, ..tree }, unlimited], &settings).view().unwrap();
+        assert_eq!((view.level.scope, view.reached), (Scope::Tree, Stage::Normal));
+    }
+
+    #[test]
+    fn levels_that_were_not_measured_decide_nothing() {
+        let blind = Level { stat: None, ..own(990) };
+        assert!(taken(&[blind], &Settings::default()).view().is_none());
+        let parent = Level { scope: Scope::Ancestor(1), ..own(100) };
+        let view = taken(&[blind, parent], &Settings::default()).view().unwrap();
+        assert_eq!(view.reached, Stage::Normal);
+        assert!(taken(&[], &Settings::default()).view().is_none());
+    }
+
+    #[test]
+    fn a_changed_limit_is_told_once() {
+        let settings = Settings::default();
+        let mut levels = Levels::default();
+        let mut told = Vec::new();
+        for limit in [Some(1000), Some(1000), Some(500), Some(500), None, Some(500)] {
+            let level = Level { limit, ..own(0) };
+            levels.take(Moment::default(), &reading(&[level]), true, &settings);
+            levels.tell(&levels.view().unwrap(), &mut told);
+        }
+        let changed = |from, to| Command::Note(Note::LimitChanged { from, to });
+        assert_eq!(told, [changed(Some(1000), Some(500)), changed(Some(500), None), changed(None, Some(500))]);
+    }
+
+    #[test]
+    fn swap_that_others_use_up_is_no_change_of_the_limit() {
+        let settings = Settings::default();
+        let mut levels = Levels::default();
+        let mut told = Vec::new();
+        for swap_capacity in [900, 800, 0] {
+            let level = Level { swap_capacity, ..own(0) };
+            levels.take(Moment::default(), &reading(&[level]), true, &settings);
+            assert_eq!(levels.can_swap(), swap_capacity > 0);
+            levels.tell(&levels.view().unwrap(), &mut told);
+        }
+        assert_eq!(told, []);
+    }
+
+    #[test]
+    fn a_fast_reading_takes_the_swap_of_the_last_full_one() {
+        let settings = Settings::default();
+        let mut levels = Levels::default();
+        let full = Level { swap_usage: 400 * MIB, swap_capacity: 1000 * MIB, ..own(500) };
+        levels.take(Moment::default(), &reading(&[full]), true, &settings);
+        levels.take(Moment::default(), &reading(&[Level { stat: None, ..own(900) }]), false, &settings);
+        assert!(levels.can_swap() && levels.are_high() && levels.view().is_none());
+    }
+
+    #[test]
+    fn swap_that_begins_to_count_is_not_growth() {
+        let settings = Settings::default();
+        let mut levels = Levels::default();
+        for (second, swap_capacity) in [(0, 0), (1, 1000 * MIB), (2, 1000 * MIB)] {
+            let level = Level { swap_usage: 300 * MIB, swap_capacity, ..own(500) };
+            let now = Moment::default().after(Duration::from_secs(second));
+            levels.take(now, &reading(&[level]), true, &settings);
+            assert_eq!(levels.view().unwrap().fastest, 0.0, "second {second}");
+        }
+    }
+
+    #[test]
+    fn the_sleep_is_the_shortest_of_all_levels_and_long_where_no_limit_is() {
+        let ceiling = 6e9;
+        let unlimited = Level { limit: None, ..own(900) };
+        assert_eq!(taken(&[unlimited], &Settings::default()).sleep(ceiling), cadence::LONGEST);
+        assert_eq!(taken(&[], &Settings::default()).sleep(ceiling), cadence::LONGEST);
+        let parent = Level { scope: Scope::Ancestor(1), ..own(540) };
+        let both = taken(&[own(0), parent], &Settings::default()).sleep(ceiling);
+        assert_eq!(both, taken(&[own(540)], &Settings::default()).sleep(ceiling));
+        assert!(both < taken(&[own(0)], &Settings::default()).sleep(ceiling));
+    }
+
+    #[test]
+    fn near_the_end_the_floor_is_lower_while_it_grows() {
+        let settings = Settings::default();
+        for (from, to, micros) in [(960, 969, 500), (969, 969, 2000), (799, 799, 2000), (790, 799, 2000)] {
+            let mut levels = Levels::default();
+            for (second, usage) in [(0, from), (1, to)] {
+                let now = Moment::default().after(Duration::from_secs(second));
+                levels.take(now, &reading(&[own(usage)]), true, &settings);
+            }
+            assert_eq!(levels.sleep(6e9).as_micros(), micros, "{from} to {to}");
+        }
+    }
+}

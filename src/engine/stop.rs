@@ -1,0 +1,140 @@
+//! Leading the app out: last hooks, the stop signal, the grace period, and the end by force.
+
+use std::time::Duration;
+
+use super::event::{Command, Note, Run, StopReason};
+use super::levels::View;
+use super::rate::span;
+use super::settings::Stage;
+use super::time::Moment;
+use super::urgency::must_kill;
+use super::{Engine, Phase};
+
+/// A process in uninterruptible sleep does not die of SIGKILL before it wakes up, and new ones may have been forked by
+/// somebody outside of the tree: it is tried again and again.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    /// The last hooks run, at most until then. Those that began before `first` are not waited for.
+    LastHooks { until: Moment, first: Run },
+    /// The app was asked to leave and has until then.
+    Grace { until: Moment },
+    /// It was killed, and will be again then if it is still there.
+    Kill { again: Moment },
+}
+
+impl Stop {
+    pub(super) const fn deadline(&self) -> Moment {
+        match self {
+            Self::LastHooks { until, .. } | Self::Grace { until } => *until,
+            Self::Kill { again } => *again,
+        }
+    }
+
+    pub(super) const fn is_kill(&self) -> bool {
+        matches!(self, Self::Kill { .. })
+    }
+}
+
+impl Engine {
+    /// Begins to stop the app. Hooks from `first` on have only just begun: they belong to the last ones.
+    pub(super) fn stop(&mut self, reason: StopReason, view: &View, first: Run, commands: &mut Vec<Command>) {
+        let note = Command::Note(Note::Stopping { reason, sample: view.sample });
+        if self.settings.dry_run {
+            return self.pretend(note, commands);
+        }
+        commands.push(note);
+        self.watch.free_ballast(commands);
+        self.run_missed_hooks(view, commands);
+        self.run_hooks(Stage::Stop, commands);
+        let patience = self.settings.hook_timeout.min(self.settings.grace).min(half_of_what_is_left(view));
+        self.phase = Phase::Stopping(Stop::LastHooks { until: self.now.after(patience), first });
+    }
+
+    /// What lower stages did not do because of a cooldown is done now: there will be no other time.
+    fn run_missed_hooks(&mut self, view: &View, commands: &mut Vec<Command>) {
+        if view.steps.of(Stage::Trace).is_some() && !self.watch.trace.is_used() {
+            self.watch.trace.spend(self.now);
+            self.run_hooks(Stage::Trace, commands);
+        }
+        let captures = &mut self.watch.captures;
+        if captures.none_yet() && captures.taken() < self.settings.max_captures && self.calls_for_capture(view) {
+            self.watch.captures.take(self.now, view.sample.gauged);
+            self.run_hooks(Stage::Capture, commands);
+        }
+    }
+
+    /// Memory goes on growing while the app is being stopped: the rest must go faster, or by force.
+    pub(super) fn reconsider(&mut self, stop: Stop, view: &View, commands: &mut Vec<Command>) {
+        let grace_left = match stop {
+            Stop::LastHooks { .. } => self.settings.grace,
+            Stop::Grace { until } => until.since(self.now),
+            Stop::Kill { .. } => return,
+        };
+        if must_kill(view, &self.settings, Some(grace_left)) {
+            self.kill(view, commands);
+        } else if let Stop::LastHooks { until, first } = stop {
+            let until = until.min(self.now.after(half_of_what_is_left(view)));
+            self.phase = Phase::Stopping(Stop::LastHooks { until, first });
+        }
+    }
+
+    /// Takes the next step of a stop when it is time.
+    pub(super) fn proceed(&mut self, stop: Stop, commands: &mut Vec<Command>) {
+        let due = stop.deadline() <= self.now;
+        let next = match stop {
+            Stop::LastHooks { first, .. } if due || !self.runs.any_since(first) => {
+                commands.push(Command::Note(Note::Terminating));
+                commands.push(Command::StopApp);
+                Stop::Grace { until: self.now.after(self.settings.grace) }
+            }
+            Stop::Grace { .. } if due => {
+                commands.push(Command::Note(Note::GraceOver));
+                commands.extend([Command::FreezeTree, Command::NoteProcesses, Command::KillTree]);
+                self.kill_again_later()
+            }
+            Stop::Kill { .. } if due => {
+                commands.extend([Command::FreezeTree, Command::KillTree]);
+                self.kill_again_later()
+            }
+            stop => stop,
+        };
+        self.phase = Phase::Stopping(next);
+    }
+
+    /// Ends the growth by force.
+    pub(super) fn kill(&mut self, view: &View, commands: &mut Vec<Command>) {
+        let note = Command::Note(Note::Killing { sample: view.sample });
+        if self.settings.dry_run {
+            return self.pretend(note, commands);
+        }
+        commands.push(note);
+        self.watch.free_ballast(commands);
+        commands.extend([Command::FreezeTree, Command::NoteProcesses, Command::KillTree]);
+        self.phase = Phase::Stopping(self.kill_again_later());
+        // Last, because a fork takes a millisecond in which memory is filled.
+        if !self.watch.kill.is_used() {
+            self.watch.kill.spend(self.now);
+            self.run_hooks(Stage::Kill, commands);
+        }
+    }
+
+    fn kill_again_later(&self) -> Stop {
+        Stop::Kill { again: self.now.after(AGAIN) }
+    }
+
+    /// Dry run: says once a cooldown what would be done.
+    fn pretend(&mut self, note: Command, commands: &mut Vec<Command>) {
+        if self.watch.pretended.is_none_or(|last| self.now.since(last) >= self.settings.cooldown) {
+            self.watch.pretended = Some(self.now);
+            commands.push(note);
+        }
+    }
+}
+
+/// The last hooks may take half of the time until the limit; the other half is the app's.
+fn half_of_what_is_left(view: &View) -> Duration {
+    view.sample.time_to_limit.map_or(Duration::MAX, |seconds| span(seconds / 2.0))
+}

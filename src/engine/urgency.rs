@@ -1,0 +1,304 @@
+//! Whether the app must be stopped: "level says may, urgency says must".
+
+use std::time::Duration;
+
+use super::event::StopReason;
+use super::levels::View;
+use super::rate::{seconds_until, span};
+use super::settings::{Settings, Stage, StopWhen};
+use super::time::Moment;
+use crate::cgroup::reading::Scope;
+
+/// Beside the grace period: for the last hooks, and for being wrong about the rate.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Growth must go on for this long, or for an eighth of the time that is left, before it is believed.
+const CONFIRM: f64 = 1.0;
+
+/// What must have been gained meanwhile, as a share of what the rate foretold. A single step gains nothing after it.
+const BELIEVED: f64 = 0.25;
+
+/// Only what passes the peak of at least this long is growth; below it, it is the next tooth of a saw, which the short
+/// average alone would take for a leak again and again.
+const MEMORY: Duration = Duration::from_secs(30);
+
+/// The least room to shut down in: a share of the limit, and bytes.
+const FLOOR_SHARE: u64 = 50;
+const FLOOR_BYTES: u64 = 16 << 20;
+
+/// The limit will be reached before anybody could look again and do something about it.
+const IMMINENT: f64 = 0.5;
+
+/// Growth that would be urgent if it went on.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    made: Moment,
+    until: Moment,
+    gauged: u64,
+    rate: f64,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    None,
+    /// Wait and see whether it really grows.
+    Wait,
+    /// Stop the app.
+    Stop(StopReason),
+}
+
+/// The highest that was gauged in the last half minute to minute.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peak {
+    since: Moment,
+    now: u64,
+    before: u64,
+}
+
+impl Peak {
+    fn add(&mut self, now: Moment, gauged: u64) {
+        let age = now.since(self.since);
+        if age >= MEMORY {
+            let before = if age < MEMORY.saturating_mul(2) { self.now } else { 0 };
+            *self = Self { since: now, now: 0, before };
+        }
+        self.now = self.now.max(gauged);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.now.max(self.before)
+    }
+}
+
+/// Decides about the stop.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Urgency {
+    claim: Option<Claim>,
+    peak: Peak,
+    scope: Scope,
+}
+
+impl Urgency {
+    /// Whether the app must be stopped now. Below the stop threshold it never must.
+    pub fn need(&mut self, now: Moment, view: &View, settings: &Settings) -> Need {
+        let may = view.reached >= Stage::Stop && view.steps.of(Stage::Stop).is_some();
+        let (claim, peak) = (self.claim.take(), self.peak(now, view));
+        let (true, Some(limit), Some(room)) = (may, view.sample.limit, view.sample.room) else { return Need::None };
+        if settings.stop_when == StopWhen::Level {
+            return Need::Stop(StopReason::Level);
+        }
+        if room < FLOOR_BYTES.max(limit / FLOOR_SHARE) {
+            return Need::Stop(StopReason::Floor);
+        }
+        let enough = settings.grace.saturating_add(MARGIN).as_secs_f64();
+        if view.sample.time_to_limit.is_none_or(|seconds| seconds >= enough) {
+            return Need::None;
+        }
+        match claim {
+            Some(claim) if now < claim.until => self.claim = Some(claim),
+            Some(claim) if claim.holds(now, view.sample.gauged) => return Need::Stop(StopReason::Urgent),
+            // Urgent by the rate, but not by what came of it: a step that the averages have not forgotten yet, or a tooth.
+            _ if view.sample.gauged < peak => return Need::None,
+            _ => self.claim = Some(Claim::new(now, view, room)),
+        }
+        Need::Wait
+    }
+
+    /// The peak before this reading.
+    fn peak(&mut self, now: Moment, view: &View) -> u64 {
+        if self.scope != view.level.scope {
+            *self = Self { scope: view.level.scope, ..Self::default() };
+        }
+        let before = self.peak.bytes();
+        self.peak.add(now, view.sample.gauged);
+        before
+    }
+
+    /// When a claim is to be looked at.
+    pub fn deadline(&self) -> Option<Moment> {
+        self.claim.map(|claim| claim.until)
+    }
+}
+
+impl Claim {
+    fn new(now: Moment, view: &View, room: u64) -> Self {
+        // The highest rate tells how little time there may be; it is also the one that must prove true.
+        let rate = view.fastest;
+        let wait = seconds_until(room, rate).map_or(CONFIRM, |seconds| (seconds / 8.0).min(CONFIRM));
+        Self { made: now, until: now.after(span(wait)), gauged: view.sample.gauged, rate }
+    }
+
+    fn holds(&self, now: Moment, gauged: u64) -> bool {
+        let foretold = self.rate * now.since(self.made).as_secs_f64();
+        gauged.saturating_sub(self.gauged) as f64 >= foretold * BELIEVED
+    }
+}
+
+/// Whether the app must be killed now. Below the kill threshold it never must. `grace_left` is what the app still has if
+/// it is being stopped.
+pub fn must_kill(view: &View, settings: &Settings, grace_left: Option<Duration>) -> bool {
+    let may = view.reached >= Stage::Kill;
+    let imminent = view.seconds_left < IMMINENT;
+    let outrun = match (grace_left, view.sample.time_to_limit) {
+        (Some(left), Some(seconds)) => seconds < left.as_secs_f64(),
+        _ => false,
+    };
+    may && (settings.stop_when == StopWhen::Level || imminent || outrun)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::Sample;
+    use crate::engine::gauge::Gauged;
+    use crate::engine::ladder::Steps;
+
+    const MIB: u64 = 1 << 20;
+
+    fn at(millis: u64) -> Moment {
+        Moment::default().after(Duration::from_millis(millis))
+    }
+
+    /// A level of 1000 MiB with so many MiB gauged that grows by so many a second.
+    fn view(gauged: u64, rate: f64) -> View {
+        let (limit, gauged, rate) = (1000 * MIB, gauged * MIB, rate * MIB as f64);
+        let (steps, _) = Steps::resolve(&Settings::default().thresholds, limit);
+        let room = limit - gauged;
+        let time_to_limit = seconds_until(room, rate);
+        View {
+            sample: Sample { gauged, limit: Some(limit), room: Some(room), rate, time_to_limit, ..Sample::default() },
+            level: Gauged::default(),
+            steps,
+            reached: steps.reached(gauged),
+            held: steps.held(gauged),
+            seconds_left: time_to_limit.unwrap_or(f64::INFINITY),
+            fastest: rate,
+        }
+    }
+
+    fn needs(views: &[(u64, View)]) -> Vec<Need> {
+        let mut urgency = Urgency::default();
+        views.iter().map(|(millis, view)| urgency.need(at(*millis), view, &Settings::default())).collect()
+    }
+
+    #[test]
+    fn below_the_stop_threshold_nothing_is_ever_stopped() {
+        let level = Settings { stop_when: StopWhen::Level, ..Settings::default() };
+        for settings in [Settings::default(), level] {
+            let mut urgency = Urgency::default();
+            for millis in [0, 1000, 2000] {
+                assert_eq!(urgency.need(at(millis), &view(919, 9e9), &settings), Need::None);
+                assert!(!must_kill(&view(969, 9e9), &settings, Some(Duration::from_secs(9))));
+            }
+        }
+    }
+
+    #[test]
+    fn growth_that_goes_on_is_urgent_after_a_second() {
+        let rate = 5.0;
+        assert_eq!(
+            needs(&[(0, view(930, rate)), (500, view(932, rate)), (999, view(934, rate)), (1000, view(935, rate))]),
+            [Need::Wait, Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]
+        );
+    }
+
+    #[test]
+    fn the_less_time_is_left_the_shorter_the_wait() {
+        let rate = 700.0;
+        assert_eq!(
+            needs(&[(0, view(930, rate)), (12, view(938, rate)), (13, view(939, rate))]),
+            [Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]
+        );
+    }
+
+    #[test]
+    fn a_step_is_no_growth_whatever_the_averages_say() {
+        let mut urgency = Urgency::default();
+        for millis in 0..60_000 {
+            let need =
+                urgency.need(at(millis), &view(930, 400.0 * (-(millis as f64) / 30_000.0).exp()), &Settings::default());
+            assert!(!matches!(need, Need::Stop(_)), "{millis}");
+        }
+        assert!(urgency.deadline().is_some());
+        assert_eq!(urgency.need(at(61_000), &view(930, 1.0), &Settings::default()), Need::None);
+        assert_eq!(urgency.deadline(), None);
+    }
+
+    #[test]
+    fn the_teeth_of_a_saw_are_no_growth_as_long_as_they_stay_below_their_peak() {
+        // 91% to 95%, 4 MiB in each tenth of a second: 700 ms before the limit at the highest point, each second.
+        let mut urgency = Urgency::default();
+        for tenth in 0..3000 {
+            let tooth = if tenth == 0 { 10 } else { tenth % 11 };
+            let need = urgency.need(at(tenth * 100), &view(910 + 4 * tooth, 40.0), &Settings::default());
+            assert!(!matches!(need, Need::Stop(_)), "{tenth}");
+        }
+        let needs = [0, 100, 200]
+            .map(|millis| urgency.need(at(300_000 + millis), &view(951 + millis / 25, 40.0), &Settings::default()));
+        assert_eq!(needs, [Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]);
+    }
+
+    #[test]
+    fn a_peak_is_forgotten_after_a_minute() {
+        let mut peak = Peak::default();
+        for (millis, gauged, highest) in [
+            (0, 900, 900),
+            (29_000, 100, 900),
+            (30_000, 100, 900),
+            (59_000, 200, 900),
+            (60_000, 50, 200),
+            (200_000, 7, 7),
+        ] {
+            peak.add(at(millis), gauged);
+            assert_eq!(peak.bytes(), highest, "{millis}");
+        }
+    }
+
+    #[test]
+    fn calm_is_a_limit_farther_away_than_grace_and_margin() {
+        // 70 MiB of room, 15 s to leave: 4.67 MiB/s.
+        assert_eq!(needs(&[(0, view(930, 4.6))]), [Need::None]);
+        assert_eq!(needs(&[(0, view(930, 4.7))]), [Need::Wait]);
+        assert_eq!(needs(&[(0, view(930, 0.0)), (1, view(930, -5.0))]), [Need::None; 2]);
+    }
+
+    #[test]
+    fn too_little_room_is_reason_enough_at_once() {
+        assert_eq!(needs(&[(0, view(981, 0.0))]), [Need::Stop(StopReason::Floor)]);
+        assert_eq!(needs(&[(0, view(980, 0.0))]), [Need::None]);
+    }
+
+    #[test]
+    fn the_plain_threshold_is_for_those_who_want_it() {
+        let settings = Settings { stop_when: StopWhen::Level, ..Settings::default() };
+        assert_eq!(Urgency::default().need(at(0), &view(920, -1.0), &settings), Need::Stop(StopReason::Level));
+        assert!(must_kill(&view(970, -1.0), &settings, None));
+    }
+
+    #[test]
+    fn a_stop_that_is_switched_off_is_never_needed() {
+        let mut view = view(990, 50.0);
+        let mut thresholds = Settings::default().thresholds;
+        thresholds.stop = crate::engine::settings::Threshold::Off;
+        (view.steps, _) = Steps::resolve(&thresholds, 1000 * MIB);
+        assert_eq!(Urgency::default().need(at(0), &view, &Settings::default()), Need::None);
+    }
+
+    #[test]
+    fn a_kill_wants_an_imminent_end_or_an_outrun_grace_period() {
+        let settings = Settings::default();
+        for (gauged, rate, grace_left, kills) in [
+            (975, 0.0, None, false),
+            (975, 49.0, None, false),
+            (975, 51.0, None, true),
+            (975, 5.1, Some(5), true),
+            (975, 4.9, Some(5), false),
+            (975, 0.0, Some(5), false),
+        ] {
+            let kill = must_kill(&view(gauged, rate), &settings, grace_left.map(Duration::from_secs));
+            assert_eq!(kill, kills, "{gauged} {rate} {grace_left:?}");
+        }
+    }
+}
