@@ -113,10 +113,11 @@ fn tree_as_base(tree: Tree, host: Option<Host>, choice: &mut Choice) -> Box<dyn 
     Box::new(Combined::new(Box::new(tree), None, host))
 }
 
-/// Whether others than this process are in the group. If that cannot be seen they may be.
+/// Whether others than this process may be in the group: unless it lists this process alone. (It does not list it if
+/// memory is charged to a group above the own one, which then holds siblings.)
 fn is_shared(own: &Path) -> bool {
     let me = i32::try_from(std::process::id()).ok();
-    discovery::members(own).is_none_or(|members| members.into_iter().any(|member| Some(member) != me))
+    !matches!(discovery::members(own).as_deref(), Some([member]) if Some(*member) == me)
 }
 
 /// A cgroup source with what only its own type tells.
@@ -163,5 +164,136 @@ impl Choice {
     /// Whether memory is watched by cgroup (and not by the process tree alone).
     pub fn by_cgroup(&self) -> bool {
         self.first.levels().first().is_some_and(|level| level.scope == Scope::Own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::tree_of_files::{GIB, MIB, Root, V1_NONE};
+
+    /// A v2 group with this limit, that we are in with others or alone, and a tree of one child of 7 MiB.
+    fn machine(limit: &str, shared: bool) -> Root {
+        let root = Root::new("0::/\n", &["/ /sys/fs/cgroup cgroup2 rw"]);
+        root.v2_group("sys/fs/cgroup", 100 * MIB, limit);
+        root.write("sys/fs/cgroup/memory.oom.group", "1\n");
+        let me = std::process::id();
+        if shared {
+            root.write("sys/fs/cgroup/cgroup.procs", &format!("0\n{me}\n"));
+        }
+        let stat = format!("4000000 (app) S {me} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n");
+        root.write("proc/4000000/stat", &stat);
+        root.write("proc/4000000/status", "RssAnon:\t 4096 kB\nRssFile:\t 1024 kB\nRssShmem:\t 2048 kB\n");
+        root
+    }
+
+    fn scopes(root: &Root, soft_limit: bool) -> Vec<Scope> {
+        let (mut source, choice) = open(root.path(), soft_limit);
+        assert!(choice.readable, "{choice:?}");
+        let mut reading = Reading::new();
+        source.read(Depth::Usage, &mut reading).unwrap();
+        let scopes = |reading: &Reading| reading.levels().iter().map(|level| level.scope).collect::<Vec<_>>();
+        assert_eq!(scopes(&choice.first), scopes(&reading));
+        scopes(&reading)
+    }
+
+    #[test]
+    fn the_source_follows_from_limit_company_and_soft_limit() {
+        use Scope::{Host, Own, Tree};
+        let limit = "268435456";
+        let cases = [
+            (limit, false, false, vec![Own]),
+            (limit, false, true, vec![Own]),
+            (limit, true, false, vec![Own]),
+            (limit, true, true, vec![Own, Tree]),
+            ("max", false, false, vec![Own, Host]),
+            ("max", false, true, vec![Own]),
+            ("max", true, false, vec![Tree, Host]),
+            ("max", true, true, vec![Tree]),
+        ];
+        for (limit, shared, soft_limit, expected) in cases {
+            let found = scopes(&machine(limit, shared), soft_limit);
+            assert_eq!(found, expected, "limit {limit}, shared {shared}, soft limit {soft_limit}");
+        }
+    }
+
+    #[test]
+    fn the_choice_tells_where_the_limit_comes_from() {
+        let root = machine("268435456", false);
+        let (source, choice) = open(root.path(), false);
+        assert_eq!((choice.limit, choice.limit_file), (Some(256 * MIB), Some(root.at("sys/fs/cgroup/memory.max"))));
+        assert_eq!(
+            (choice.oom_group, choice.shmem, choice.shared, choice.tree),
+            (Some(true), Some(1006), false, false)
+        );
+        assert_eq!(choice.description, format!("cgroup v2 {}", root.at("sys/fs/cgroup").display()));
+        assert!(source.events().is_some());
+    }
+
+    #[test]
+    fn the_machine_is_the_room_only_while_no_level_has_a_limit() {
+        let root = machine("max", false);
+        let (mut source, choice) = open(root.path(), false);
+        let host = Level { scope: Scope::Host, usage: 8 * GIB, limit: Some(16 * GIB), ..Level::default() };
+        assert_eq!(choice.first.levels()[1], host);
+        root.write("sys/fs/cgroup/memory.max", "268435456\n");
+        let mut reading = Reading::new();
+        source.read(Depth::Usage, &mut reading).unwrap();
+        assert_eq!(reading.levels().len(), 1, "a limit came live");
+    }
+
+    use crate::cgroup::reading::Level;
+
+    #[test]
+    fn without_a_cgroup_the_tree_is_read_and_the_reason_told() {
+        let root = machine("max", false);
+        std::fs::remove_dir_all(root.at("sys")).unwrap();
+        let (_, choice) = open(root.path(), true);
+        assert_eq!((choice.description.as_str(), choice.readable), ("process tree", true));
+        assert_eq!(choice.first.levels()[0].usage, 7 * MIB);
+        assert!(choice.why_not.unwrap().contains("cannot be seen below"));
+    }
+
+    #[test]
+    fn without_a_readable_tree_the_cgroup_alone_is_read() {
+        let root = machine("max", true);
+        std::fs::remove_file(root.at("proc/self")).unwrap();
+        std::fs::create_dir(root.at("proc/self")).unwrap();
+        for name in ["cgroup", "mountinfo"] {
+            std::fs::copy(root.at(&format!("proc/{}/{name}", std::process::id())), root.at("proc/self").join(name))
+                .unwrap();
+        }
+        let (_, choice) = open(root.path(), true);
+        assert_eq!((choice.by_cgroup(), choice.tree), (true, false));
+        assert!(choice.why_not.unwrap().contains("proc/self"));
+    }
+
+    #[test]
+    fn where_nothing_can_be_read_the_source_only_fails() {
+        let (mut source, choice) = open(Path::new("/nowhere"), false);
+        assert!(!choice.readable);
+        assert_eq!(choice.description, "none");
+        assert!(choice.why_not.unwrap().starts_with("cannot read /nowhere/proc/self/cgroup"));
+        assert!(source.read(Depth::Usage, &mut Reading::new()).is_err());
+    }
+
+    #[test]
+    fn an_unusable_cgroup_gives_way_to_the_tree() {
+        let root = machine("268435456", false);
+        root.write("sys/fs/cgroup/memory.stat", "garbage");
+        let (_, choice) = open(root.path(), true);
+        assert_eq!(choice.description, "process tree");
+        assert!(choice.why_not.unwrap().contains("memory.stat line 1"));
+    }
+
+    #[test]
+    fn v1_is_chosen_alike() {
+        let root = Root::new("4:memory:/x\n", &["/ /memory cgroup rw,memory"]);
+        root.v1_group("memory/x", MIB, 64 * MIB, 64 * MIB);
+        root.v1_group("memory", MIB, V1_NONE, V1_NONE);
+        let (source, choice) = open(root.path(), false);
+        assert_eq!((choice.limit, choice.oom_group), (Some(64 * MIB), None));
+        assert!(source.describe().starts_with("cgroup v1 "));
+        assert!(source.events().is_none());
     }
 }
