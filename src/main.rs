@@ -1,10 +1,44 @@
 //! memini: a container init that captures heap evidence and lets the app leave before the OOM killer fires.
+#![cfg_attr(not(test), no_main)]
 #![allow(dead_code)]
 
 mod cgroup;
+mod cli;
+mod command;
 mod config;
 mod engine;
+mod incident;
 mod process;
+mod supervisor;
 mod sys;
+mod text;
+mod units;
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::Write;
+
+use cli::Invocation;
+
+/// memini's `main`: reads the command line, and does what it says. Called with every signal blocked.
+#[cfg_attr(test, allow(dead_code))]
+fn start(arguments: Vec<OsString>) -> u8 {
+    sys::descriptors::fill_standard();
+    match cli::parse(arguments, &|name| std::env::var_os(name)) {
+        Ok(Invocation::Run(config)) => command::run::run(*config),
+        Ok(Invocation::Worker(words)) => {
+            sys::process::set_name(c"memini-worker");
+            command::worker::run(&words)
+        }
+        Ok(Invocation::Check { .. }) => todo!(),
+        Ok(Invocation::Print(text)) => {
+            sys::mask::restore();
+            let mut output = std::io::stdout().lock();
+            let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+            if written.is_ok() { 0 } else { command::run::FAILURE }
+        }
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "memini: {}", failure.message);
+            failure.code
+        }
+    }
+}

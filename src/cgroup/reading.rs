@@ -1,5 +1,7 @@
 //! What the kernel said about memory, as plain numbers. Nothing here decides anything.
 
+use serde::Serialize;
+
 /// How many levels (own group, visible ancestors, process tree, host) a reading can hold. A container in a pod on a
 /// node shows one to four; systemd on a desktop shows six.
 pub const MAX_LEVELS: usize = 10;
@@ -9,7 +11,7 @@ pub const MAX_LEVELS: usize = 10;
 /// Names mirror cgroup v2 (Documentation/admin-guide/cgroup-v2.rst). On v1 the hierarchical `total_…` keys are taken:
 /// `rss` is `anon`, `cache` is `file`, `dirty` is `file_dirty`, `writeback` is `file_writeback`; what v1 does not tell
 /// stays 0. For a process tree `anon`, `file` and `shmem` are the sums of RssAnon, RssFile and RssShmem.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Stat {
     /// Anonymous memory: heaps, stacks.
     pub anon: u64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::settings::Stage;
 use crate::cgroup::reading::{Reading, Stat};
@@ -38,6 +38,31 @@ pub enum HookEnd {
     Ended(Exit),
     /// It could not be started (missing, not executable, no process to be had); the supervisor has logged why.
     NotStarted,
+}
+
+impl Serialize for Exit {
+    /// `{"code": 3}` or `{"signal": "SIGTERM"}`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Code(code) => serializer.collect_map([("code", code)]),
+            Self::Signal(signal) => serializer.collect_map([("signal", signal)]),
+        }
+    }
+}
+
+impl Serialize for HookEnd {
+    /// As [`Exit`], or `{"not_started": true}`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Ended(exit) => exit.serialize(serializer),
+            Self::NotStarted => serializer.collect_map([("not_started", true)]),
+        }
+    }
+}
+
+/// Times stand in records as seconds.
+fn seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(span.as_secs_f64())
 }
 
 /// What the engine is told.
@@ -114,7 +139,10 @@ pub enum Command {
     /// Send this signal to every process that outlived the app.
     SignalLeftovers(Signal),
     /// Write the incident's last record and the termination message. `Event::Recorded` follows.
-    RecordLast,
+    RecordLast {
+        /// The exit code that memini will end with.
+        code: u8,
+    },
     /// End memini with this exit code. Nothing follows.
     Exit(u8),
 }
@@ -147,12 +175,13 @@ pub struct Sample {
     /// Seconds until the limit at that rate; `None` if it does not grow or there is no limit.
     pub time_to_limit: Option<f64>,
     /// Where the bytes are.
-    #[serde(skip)]
+    #[serde(rename = "composition")]
     pub stat: Option<Stat>,
 }
 
 /// Something worth a line in the log and a place on the timeline.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Note {
     /// A higher stage begins.
     StageBegan {
@@ -180,6 +209,7 @@ pub enum Note {
     /// A capture that the stage calls for is not taken.
     CaptureSkipped {
         /// The cooldown ends in this time; zero if the number of captures is used up.
+        #[serde(serialize_with = "seconds")]
         cooldown_left: Duration,
         /// How many were taken.
         taken: u32,
@@ -218,6 +248,7 @@ pub enum Note {
         /// How.
         end: HookEnd,
         /// After this long.
+        #[serde(serialize_with = "seconds")]
         after: Duration,
     },
     /// A hook ran too long and is sent this signal.
@@ -229,6 +260,7 @@ pub enum Note {
         /// The signal.
         signal: Signal,
         /// After this long.
+        #[serde(serialize_with = "seconds")]
         after: Duration,
     },
     /// The limit changed.
@@ -262,6 +294,7 @@ pub enum Note {
     /// memini was woken late: it was descheduled, throttled or stopped.
     LateWake {
         /// By how much.
+        #[serde(serialize_with = "seconds")]
         late: Duration,
         /// How often so far.
         times: u64,

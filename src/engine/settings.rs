@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::sys::signal::Signal;
 
 /// How far up the ladder: DESIGN's words, in order.
@@ -34,6 +36,12 @@ impl Stage {
             Self::Stop => "stop",
             Self::Kill => "kill",
         }
+    }
+}
+
+impl Serialize for Stage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 

@@ -1,4 +1,32 @@
-//! The only unsafe code: system calls that no library offers as PID 1 needs them.
+//! The only unsafe code: system calls that no library offers as PID 1 needs them. Everything else goes through here.
+#![allow(unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
 
+pub mod descriptors;
 pub mod directory;
+pub mod entry;
+pub mod mask;
+pub mod memory;
+pub mod output;
+pub mod poll;
+pub mod process;
+pub mod schedule;
 pub mod signal;
+pub mod spawn;
+pub mod terminal;

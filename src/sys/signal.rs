@@ -26,6 +26,10 @@ const ALIASES: [(&str, u8); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSE
 impl Signal {
     /// Hangup.
     pub const HUP: Self = Self(1);
+    /// Interrupt (Ctrl-C).
+    pub const INT: Self = Self(2);
+    /// Quit.
+    pub const QUIT: Self = Self(3);
     /// Kill, cannot be caught.
     pub const KILL: Self = Self(9);
     /// A write to a pipe that nobody reads.
@@ -95,6 +99,12 @@ impl fmt::Display for Signal {
             None if number == LAST => write!(out, "SIGRTMAX"),
             None => write!(out, "SIGRTMIN+{}", number.wrapping_sub(RTMIN)),
         }
+    }
+}
+
+impl serde::Serialize for Signal {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

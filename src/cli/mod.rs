@@ -1,0 +1,155 @@
+//! The door: arguments and environment in, a checked configuration out. Nothing is printed and nobody exits here.
+
+mod error;
+mod flags;
+mod folder;
+mod help;
+mod hook;
+mod settings;
+mod thresholds;
+mod units;
+mod values;
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+
+use crate::config::Config;
+use crate::engine::settings::GaugeKind;
+
+pub use error::Failure;
+// For those who act on the configuration.
+pub use {folder::check_dir, hook::expand, thresholds::check_ascending, units::threshold_text};
+
+use values::Values;
+
+/// The hidden first argument of memini's own workers.
+pub const WORKER: &str = "__worker";
+
+/// memini's own command that says what it sees and may do.
+const CHECK: &str = "check";
+
+/// What memini was started for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run an app.
+    Run(Box<Config>),
+    /// Say what memini sees and may do here.
+    Check {
+        /// As one JSON object.
+        json: bool,
+        /// `--limit`, bytes.
+        soft_limit: Option<u64>,
+        /// `--dir`, absolute.
+        dir: PathBuf,
+        /// `--gauge`.
+        gauge: GaugeKind,
+    },
+    /// Be a worker of another memini: what follows [`WORKER`], as it came.
+    Worker(Vec<OsString>),
+    /// Print this on standard output, as it is, and exit with 0.
+    Print(String),
+}
+
+/// Reads the arguments, the program's name included, and the variables `MEMINI_…`.
+///
+/// # Errors
+///
+/// What is wrong, in one line, and the exit code for it.
+pub fn parse(
+    mut arguments: Vec<OsString>,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<Invocation, Failure> {
+    if arguments.get(1).is_some_and(|first| first == WORKER) {
+        return Ok(Invocation::Worker(arguments.split_off(2)));
+    }
+    let line = if has_options(&arguments) { Line::with_options(arguments)? } else { Line::without_options(arguments) };
+    if let Some(text) = line.options.as_ref().and_then(asked_for) {
+        return Ok(Invocation::Print(text));
+    }
+    let is_check = line.is_check;
+    let values = Values { options: line.options.as_ref(), environment };
+    let config = settings::config(&values, line.command)?;
+    let json = values.switch(&flags::JSON)?;
+    if is_check {
+        return Ok(Invocation::Check { json, soft_limit: config.soft_limit, dir: config.dir, gauge: config.gauge });
+    }
+    if line.options.as_ref().is_some_and(|options| options.contains_id(flags::JSON.long)) {
+        return Err(Failure::new("--json belongs to 'memini check'; to run an app, leave it out"));
+    }
+    if config.command.first().is_none_or(|name| name.is_empty()) {
+        return Err(Failure::with_hint("no command to run"));
+    }
+    Ok(Invocation::Run(Box::new(config)))
+}
+
+/// A command line, taken apart.
+struct Line {
+    /// `None` if there are no options.
+    options: Option<ArgMatches>,
+    /// The app's name and arguments; none for `check`.
+    command: Vec<OsString>,
+    /// Whether the command is memini's own `check`.
+    is_check: bool,
+}
+
+/// Whether anything before the command's name is up to clap. Most starts have nothing, and clap takes a tenth of a
+/// millisecond to find that out. `check` may have options after its name.
+fn has_options(arguments: &[OsString]) -> bool {
+    arguments.get(1).is_some_and(|first| first != "--" && (first == CHECK || is_dashed(first)))
+}
+
+fn is_dashed(word: &OsStr) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
+}
+
+impl Line {
+    /// `memini COMMAND`, `memini -- COMMAND`
+    fn without_options(mut arguments: Vec<OsString>) -> Self {
+        let first = if arguments.get(1).is_some_and(|first| first == "--") { 2 } else { 1 };
+        let command = if arguments.len() > first { arguments.split_off(first) } else { Vec::new() };
+        Self { options: None, command, is_check: false }
+    }
+
+    fn with_options(arguments: Vec<OsString>) -> Result<Self, Failure> {
+        let mut words: Vec<OsString> = arguments.into_iter().skip(1).collect();
+        let mut options = flags::command().try_get_matches_from(&words)?;
+        let command = command_words(&mut options);
+        // The command is all that is left, so what stands before it tells whether it was set off by `--`.
+        let position = words.len().saturating_sub(command.len());
+        let set_off = position.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| word == "--");
+        if set_off || command.first().is_none_or(|name| name != CHECK) {
+            return Ok(Self { options: Some(options), command, is_check: false });
+        }
+        words.remove(position);
+        let mut options = flags::command().try_get_matches_from(&words)?;
+        match command_words(&mut options).first() {
+            None => Ok(Self { options: Some(options), command: Vec::new(), is_check: true }),
+            Some(word) => Err(Failure::new(format!(
+                "'memini check' takes no '{}'; an app of that name is run with 'memini -- check'",
+                word.to_string_lossy()
+            ))),
+        }
+    }
+}
+
+fn command_words(options: &mut ArgMatches) -> Vec<OsString> {
+    options.remove_many(flags::COMMAND).map(Iterator::collect).unwrap_or_default()
+}
+
+/// The text that was asked for instead of a run.
+fn asked_for(options: &ArgMatches) -> Option<String> {
+    if options.get_flag(flags::LONG_HELP) {
+        Some(help::long())
+    } else if options.get_flag(flags::SHORT_HELP) {
+        Some(help::short())
+    } else if options.get_flag(flags::VERSION) {
+        Some(help::version())
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

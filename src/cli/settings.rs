@@ -1,0 +1,91 @@
+//! From values to the configuration of a run.
+
+use std::ffi::OsString;
+
+use log::LevelFilter;
+
+use super::error::Failure;
+use super::thresholds::check_ascending;
+use super::values::Values;
+use super::{flags, hook, units};
+use crate::config::{Config, LogFormat};
+use crate::engine::settings::{GaugeKind, Leftovers, StopWhen, Thresholds};
+use crate::sys::signal::Signal;
+
+const STOP_WHEN: [(&str, StopWhen); 2] = [("urgent", StopWhen::Urgent), ("level", StopWhen::Level)];
+
+const GAUGES: [(&str, GaugeKind); 3] =
+    [("unreclaimable", GaugeKind::Unreclaimable), ("working-set", GaugeKind::WorkingSet), ("usage", GaugeKind::Usage)];
+
+const LEFTOVERS: [(&str, Leftovers); 3] =
+    [("kill", Leftovers::Kill), ("term", Leftovers::Term), ("wait", Leftovers::Wait)];
+
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// Reads and checks every value.
+pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Failure> {
+    values.switch(&flags::SUBREAPER)?;
+    Ok(Config {
+        command,
+        thresholds: thresholds(values)?,
+        stop_when: values.one(&flags::STOP_WHEN, |text| units::choice(text, &STOP_WHEN))?,
+        gauge: values.one(&flags::GAUGE, |text| units::choice(text, &GAUGES))?,
+        soft_limit: values.optional(&flags::LIMIT, units::size)?,
+        hooks: values.list(&flags::HOOK, hook::parse)?,
+        hook_timeout: values.one(&flags::HOOK_TIMEOUT, units::positive_duration)?,
+        cooldown: values.one(&flags::COOLDOWN, units::duration)?,
+        max_captures: values.one(&flags::MAX_CAPTURES, units::count)?,
+        grace: values.one(&flags::GRACE, units::duration)?,
+        stop_signal: values.one(&flags::STOP_SIGNAL, units::signal)?,
+        exit_code: values.one(&flags::EXIT_CODE, units::exit_code)?,
+        dir: values.raw(&flags::DIR, units::path)?,
+        termination_log: values.raw(&flags::TERMINATION_LOG, units::path)?,
+        dry_run: values.switch(&flags::DRY_RUN)?,
+        watch: !values.switch(&flags::NO_WATCH)?,
+        group: values.switch(&flags::GROUP)?,
+        parent_death_signal: values.optional(&flags::PARENT_DEATH_SIGNAL, units::signal)?,
+        remap_exit: values.list(&flags::REMAP_EXIT, units::any_exit_code)?,
+        rewrite: last_of_each(values.list(&flags::REWRITE, units::rewrite)?),
+        leftovers: values.one(&flags::LEFTOVERS, |text| units::choice(text, &LEFTOVERS))?,
+        leftover_timeout: values.one(&flags::LEFTOVER_TIMEOUT, units::duration)?,
+        warn_on_reap: values.switch(&flags::WARN_ON_REAP)?,
+        log_level: log_level(values)?,
+        log_format: values.one(&flags::LOG_FORMAT, |text| units::choice(text, &LOG_FORMATS))?,
+    })
+}
+
+fn thresholds(values: &Values<'_>) -> Result<Thresholds, Failure> {
+    let thresholds = Thresholds {
+        trace: values.one(&flags::TRACE_AT, units::threshold)?,
+        capture: values.one(&flags::CAPTURE_AT, units::threshold)?,
+        stop: values.one(&flags::STOP_AT, units::threshold)?,
+        kill: values.one(&flags::KILL_AT, units::threshold)?,
+    };
+    check_ascending(&thresholds, None).map_err(Failure::new)?;
+    Ok(thresholds)
+}
+
+/// As for all options: what is said later about the same signal holds.
+fn last_of_each(pairs: Vec<(Signal, Option<Signal>)>) -> Vec<(Signal, Option<Signal>)> {
+    let mut kept: Vec<(Signal, Option<Signal>)> = Vec::with_capacity(pairs.len());
+    for (from, to) in pairs {
+        kept.retain(|(known, _)| *known != from);
+        kept.push((from, to));
+    }
+    kept
+}
+
+/// `-v` and `-q` are one setting, so either of them on the command line silences both variables.
+fn log_level(values: &Values<'_>) -> Result<LevelFilter, Failure> {
+    let (verbose, quiet) = (&flags::VERBOSE, &flags::QUIET);
+    let in_environment = (values.times_in_environment(verbose)?, values.times_in_environment(quiet)?);
+    let given = (values.times_given(verbose), values.times_given(quiet));
+    let (more, less) = if given == (0, 0) { in_environment } else { given };
+    Ok(match i16::from(more) - i16::from(less) {
+        ..=-2 => LevelFilter::Error,
+        -1 => LevelFilter::Warn,
+        0 => LevelFilter::Info,
+        1 => LevelFilter::Debug,
+        2.. => LevelFilter::Trace,
+    })
+}

@@ -1,0 +1,6 @@
+//! One file a verb.
+
+pub mod hook;
+pub mod record;
+pub mod run;
+pub mod worker;

@@ -1,0 +1,74 @@
+//! `__worker record`: writes `incident.json`, and at the end the termination message.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::worker::Report;
+use crate::incident::folder::Folder;
+use crate::incident::record::Record;
+
+/// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, and the file
+/// for the termination message (empty while the incident goes on).
+pub fn run(words: &[OsString]) -> Option<()> {
+    let [dir, name, journal, length, lost, termination_log] = words else { return None };
+    let journal = journal.to_str()?.parse().ok()?;
+    let length = length.to_str()?.parse().ok()?;
+    let lost = lost.to_str()?.parse().ok()?;
+    let journal = match read_journal(journal, length) {
+        Ok(journal) => journal,
+        Err(error) => {
+            Report::Failed(&format!("cannot read the journal: {error}; the incident is not recorded")).send();
+            return Some(());
+        }
+    };
+    write(Path::new(dir), name.to_str()?, &journal, lost, termination_log);
+    Some(())
+}
+
+fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsStr) {
+    let opened = Folder::of_incident(dir, name).and_then(|folder| Ok((folder.enter("artifacts".as_ref())?, folder)));
+    let (record, place) = match opened {
+        Ok((artifacts, folder)) => {
+            let record = Record::new(journal, lost, artifacts.files());
+            if let Err(error) = folder.replace("incident.json", record.json().as_bytes()) {
+                let path = folder.path().join("incident.json");
+                Report::Warning(&format!("cannot write {}: {error}; the incident is in this log only", path.display()))
+                    .send();
+            }
+            (record, folder.path().display().to_string())
+        }
+        Err(error) => {
+            Report::Warning(&format!("{error}; the incident is in this log only")).send();
+            (Record::new(journal, lost, Vec::new()), "none, the folder could not be written".to_owned())
+        }
+    };
+    if !termination_log.is_empty() {
+        write_termination_log(Path::new(termination_log), &record.message(&place));
+    }
+}
+
+fn read_journal(descriptor: i32, length: usize) -> std::io::Result<String> {
+    // Both numbers are memini's own; a worker that was started by hand shall do no harm all the same.
+    let mut bytes = vec![0; length.min(1 << 20)];
+    let journal = File::from(crate::sys::descriptors::duplicate(descriptor)?);
+    journal.read_exact_at(&mut bytes, 0)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Writes to the file if it is there: Kubernetes mounts it, elsewhere it is missing and that is all right.
+fn write_termination_log(path: &Path, message: &str) {
+    let opened =
+        OpenOptions::new().write(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let result = match opened {
+        Ok(mut file) => file.write_all(message.as_bytes()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        let path = path.display();
+        Report::Warning(&format!("cannot write {path}: {error}; the termination message is lost")).send();
+    }
+}

@@ -1,0 +1,223 @@
+//! `memini [OPTIONS] COMMAND`: starts the app and watches over it until it ends.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::cgroup::choose::{self, Choice};
+use crate::cgroup::reading::Scope;
+use crate::cgroup::source::Source;
+use crate::cli::{check_ascending, check_dir, threshold_text};
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
+use crate::supervisor::app::App;
+use crate::supervisor::watch::Watch;
+use crate::supervisor::{Clock, Parts, Supervisor, log as sink};
+use crate::sys::mask::{ChildDisposition, SignalDescriptor};
+use crate::sys::schedule::{self, Latency};
+use crate::sys::{descriptors, memory, process};
+use crate::units::Size;
+
+/// memini's own failure, usage and configuration included.
+pub const FAILURE: u8 = 125;
+
+type Opened = (Box<dyn Source>, Choice);
+
+/// Runs the app. The exit code.
+pub fn run(config: Config) -> u8 {
+    sink::install(config.log_format, config.log_level);
+    install_panic_hook();
+    match start(config) {
+        Ok(mut supervisor) => supervise(&mut supervisor),
+        Err(message) => {
+            log::error!("{message}");
+            FAILURE
+        }
+    }
+}
+
+/// Whatever breaks inside memini must not take the container down: it goes on as a plain init.
+fn supervise(supervisor: &mut Supervisor) -> u8 {
+    match catch_unwind(AssertUnwindSafe(|| supervisor.run())) {
+        Ok(code) => code,
+        Err(_) => loop {
+            if let Ok(code) = catch_unwind(AssertUnwindSafe(|| supervisor.run_plainly())) {
+                return code;
+            }
+        },
+    }
+}
+
+/// The standard hook prints a backtrace and may block on a full pipe.
+fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|info| {
+        log::error!("internal error: {info}; memory is not watched any more, memini goes on as a plain init");
+    }));
+}
+
+/// Everything up to the loop. An error means that the app was not started.
+fn start(config: Config) -> Result<Supervisor, String> {
+    let clock = Clock::start();
+    let opened = refuse_bad_configuration(&config)?;
+    let signals = SignalDescriptor::new().map_err(|error| format!("cannot read signals: {error}"))?;
+    let disposition = ChildDisposition::take().map_err(|error| format!("cannot wait for children: {error}"))?;
+    if process::own_id().get() != 1
+        && let Err(error) = process::become_subreaper()
+    {
+        log::warn!("cannot become a subreaper: {error}; orphans of the app are reaped by somebody else");
+    }
+    if let Some(signal) = config.parent_death_signal
+        && let Err(error) = process::set_parent_death_signal(signal)
+    {
+        log::warn!("cannot ask for {signal} at the parent's death: {error}; it will not come");
+    }
+    let app = App::start(&config, &disposition).map_err(|error| {
+        let name = config.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+        format!("cannot start {name}: {error}")
+    })?;
+    // From here on the app runs, and memini may not fail any more: as PID 1, its end would be the app's.
+    Ok(settle(config, clock, signals, app, opened))
+}
+
+/// What can be known to be wrong before the app starts.
+fn refuse_bad_configuration(config: &Config) -> Result<Option<Opened>, String> {
+    if config.hooks.iter().any(needs_folder) {
+        check_dir(&config.dir)?;
+    }
+    // Percentages alone were compared when they were read, so the limit need not be known yet: the app starts earlier.
+    let thresholds = Stage::LADDER.map(|stage| config.thresholds.of(stage));
+    let comparable = thresholds.iter().all(|threshold| matches!(threshold, Threshold::Percent(_) | Threshold::Off));
+    if comparable || !config.watch {
+        return Ok(None);
+    }
+    let opened = choose::open(Path::new("/"), config.soft_limit.is_some());
+    check_ascending(&config.thresholds, effective_limit(config, &opened.1))?;
+    Ok(Some(opened))
+}
+
+fn needs_folder(hook: &crate::config::Hook) -> bool {
+    hook.text.contains("{dir}") || hook.text.contains("MEMINI_DIR")
+}
+
+/// The limit that thresholds are resolved against: the lowest of the kernel's and the user's, or the machine's memory.
+fn effective_limit(config: &Config, choice: &Choice) -> Option<u64> {
+    let host = choice.first.levels().iter().find(|level| level.scope == Scope::Host).and_then(|level| level.limit);
+    [choice.limit, config.soft_limit].into_iter().flatten().min().or(host)
+}
+
+/// The rest of the start, while the app starts as well.
+fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, opened: Option<Opened>) -> Supervisor {
+    descriptors::close_inherited();
+    // memini must not keep a volume busy that the app has left.
+    if let Err(error) = std::env::set_current_dir("/") {
+        log::debug!("cannot leave the working folder: {error}");
+    }
+    let latency = if config.watch { prepare_for_pressure() } else { Latency::Normal };
+    let opened =
+        config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
+    let (watch, choice) = match opened {
+        Some((source, choice)) if choice.readable => (Some(Watch::new(source, choice.first)), Some(choice)),
+        Some((_, choice)) => {
+            let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
+            log::warn!("{why}; memory is not watched, memini goes on as a plain init");
+            (None, None)
+        }
+        None => (None, None),
+    };
+    let engine = Engine::new(settings(&config, watch.is_some()), clock.now());
+    announce(&config, &app, choice.as_ref(), latency);
+    let source = choice.map(|choice| choice.description).unwrap_or_default();
+    Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
+}
+
+fn prepare_for_pressure() -> Latency {
+    if let Err(error) = memory::lock() {
+        log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
+    }
+    schedule::ask_for_low_latency()
+}
+
+fn settings(config: &Config, watch: bool) -> Settings {
+    Settings {
+        watch,
+        thresholds: config.thresholds,
+        stop_when: config.stop_when,
+        gauge: config.gauge,
+        soft_limit: config.soft_limit,
+        hooks: config.hooks.iter().map(|hook| hook.stage).collect(),
+        hook_timeout: config.hook_timeout,
+        cooldown: config.cooldown,
+        max_captures: config.max_captures,
+        grace: config.grace,
+        stop_signal: config.stop_signal,
+        exit_code: config.exit_code,
+        remap_exit: config.remap_exit.clone(),
+        leftovers: config.leftovers,
+        leftover_timeout: config.leftover_timeout,
+        dry_run: config.dry_run,
+        cores: schedule::usable_cores(),
+        is_init: process::own_id().get() == 1,
+    }
+}
+
+/// The one start-up line, and what is worth a warning.
+fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latency) {
+    let version = env!("CARGO_PKG_VERSION");
+    let own = process::own_id();
+    let name = config.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let Some(choice) = choice else {
+        log::info!("{version}, process {own}, runs {name} as process {}; memory is not watched", app.id());
+        return;
+    };
+    let limit = effective_limit(config, choice);
+    let mut ladder = String::new();
+    for stage in Stage::LADDER {
+        let threshold = config.thresholds.of(stage);
+        ladder.push_str(&format!(", {stage} {}", threshold_text(threshold)));
+        if let (Threshold::Percent(_) | Threshold::Below(_), Some(bytes)) =
+            (threshold, limit.and_then(|limit| threshold.bytes(limit)))
+        {
+            ladder.push_str(&format!(" ({})", Size(bytes)));
+        }
+        if stage == Stage::Stop && config.stop_when == StopWhen::Urgent && threshold != Threshold::Off {
+            ladder.push_str(" when urgent");
+        }
+    }
+    let limit = match limit {
+        Some(limit) if choice.limit.is_none() && config.soft_limit.is_none() => {
+            format!("no limit, the machine has {}", Size(limit))
+        }
+        Some(limit) => format!("limit {}", Size(limit)),
+        None => "no limit".to_owned(),
+    };
+    let hooks = match config.hooks.len() {
+        0 => "no hook".to_owned(),
+        1 => "1 hook".to_owned(),
+        count => format!("{count} hooks"),
+    };
+    let dry_run = if config.dry_run { ", dry run" } else { "" };
+    log::info!(
+        "{version}, process {own}, runs {name} as process {}: {}, {limit}{ladder}; {hooks}{dry_run}, folder {}",
+        app.id(),
+        choice.description,
+        config.dir.display()
+    );
+    log::debug!("scheduling: {}; {} usable cores", latency.name(), schedule::usable_cores());
+    if choice.oom_group == Some(true) {
+        log::debug!("memory.oom.group is set: the kernel's OOM killer would take memini along");
+    }
+    if let Some(shmem) = choice.shmem.filter(|shmem| *shmem > 0)
+        && limit_share(shmem, choice) > 0.1
+    {
+        log::warn!("{} of tmpfs and shared memory are in use at the start already", Size(shmem));
+    }
+    if !config.hooks.iter().any(needs_folder)
+        && let Err(why) = check_dir(&config.dir)
+    {
+        log::warn!("{why}; incidents are in this log only");
+    }
+}
+
+fn limit_share(bytes: u64, choice: &Choice) -> f64 {
+    choice.limit.filter(|limit| *limit > 0).map_or(0.0, |limit| bytes as f64 / limit as f64)
+}

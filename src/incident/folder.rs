@@ -1,0 +1,231 @@
+//! The folder of an incident, made so that nobody can lead memini astray: no symlink is followed, nothing that belongs
+//! to somebody else is used, files are 0600 in folders of 0700.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+/// Why there is no folder.
+#[derive(Debug)]
+pub struct FolderError {
+    path: PathBuf,
+    cause: FolderCause,
+}
+
+#[derive(Debug)]
+enum FolderCause {
+    System(io::Error),
+    Foreign(u32),
+}
+
+impl fmt::Display for FolderError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.cause {
+            FolderCause::System(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                write!(out, "cannot write {path}: it is a symbolic link")
+            }
+            FolderCause::System(error) => write!(out, "cannot write {path}: {error}"),
+            FolderCause::Foreign(owner) => write!(out, "cannot trust {path}: it belongs to user {owner}"),
+        }
+    }
+}
+
+impl std::error::Error for FolderError {}
+
+/// An open folder.
+#[derive(Debug)]
+pub struct Folder {
+    descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder of this incident, `DIR/incidents/NAME`, and makes what is missing.
+    ///
+    /// DIR itself may be a volume that root has made for everybody (Kubernetes' emptyDir is 0777); what is below it
+    /// must be memini's own.
+    ///
+    /// # Errors
+    /// Where a part is a symlink or a file, belongs to another user, or cannot be made.
+    pub fn of_incident(dir: &Path, name: &str) -> Result<Self, FolderError> {
+        Self::base(dir)?.enter("incidents".as_ref())?.enter(name.as_ref())
+    }
+
+    /// Opens DIR and makes it, and its parents, if it is missing.
+    ///
+    /// # Errors
+    /// As [`Folder::of_incident`].
+    pub fn base(dir: &Path) -> Result<Self, FolderError> {
+        let fail = |error: io::Error| FolderError { path: dir.to_owned(), cause: FolderCause::System(error) };
+        if let Some(parent) = dir.parent() {
+            std::fs::create_dir_all(parent).map_err(fail)?;
+        }
+        make(nix::fcntl::AT_FDCWD, dir.as_os_str()).map_err(|error| fail(error.into()))?;
+        let descriptor = open_folder(nix::fcntl::AT_FDCWD, dir.as_os_str()).map_err(|error| fail(error.into()))?;
+        Self { descriptor, path: dir.to_owned() }.owned_by(|owner| owner == 0 || owner == geteuid().as_raw())
+    }
+
+    /// Opens a folder in this one and makes it if it is missing.
+    ///
+    /// # Errors
+    /// As [`Folder::of_incident`].
+    pub fn enter(&self, name: &OsStr) -> Result<Self, FolderError> {
+        let path = self.path.join(name);
+        let opened = make(&self.descriptor, name).and_then(|()| open_folder(&self.descriptor, name));
+        match opened {
+            Ok(descriptor) => Self { descriptor, path }.owned_by(|owner| owner == geteuid().as_raw()),
+            Err(error) => Err(FolderError { path, cause: FolderCause::System(error.into()) }),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a new file in it. One that exists, or a link in its place, is an error.
+    ///
+    /// # Errors
+    /// EEXIST, ENOSPC, EROFS and what else open(2) may say.
+    pub fn create(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+    }
+
+    /// Writes a file whole or not at all: under another name first, then renamed.
+    ///
+    /// # Errors
+    /// What writing, syncing or renaming may say; an older file of that name then still stands.
+    pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let partial = format!("{name}.partial");
+        // Left by a worker that was killed in the middle.
+        match unlinkat(&self.descriptor, partial.as_str(), UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut file = self.create(&partial)?;
+        io::Write::write_all(&mut file, content)?;
+        file.sync_all()?;
+        renameat(&self.descriptor, partial.as_str(), &self.descriptor, name)?;
+        Ok(())
+    }
+
+    /// The files in it with their sizes, by name; no links, no folders.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
+        let mut files: Vec<_> = entries
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let status = nix::sys::stat::fstatat(
+                    &self.descriptor,
+                    entry.file_name().as_os_str(),
+                    AtFlags::AT_SYMLINK_NOFOLLOW,
+                )
+                .ok()?;
+                let is_file = status.st_mode & libc::S_IFMT == libc::S_IFREG;
+                is_file.then(|| {
+                    (entry.file_name().to_string_lossy().into_owned(), u64::try_from(status.st_size).unwrap_or(0))
+                })
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn owned_by(self, trusted: impl Fn(u32) -> bool) -> Result<Self, FolderError> {
+        match fstat(&self.descriptor) {
+            Ok(status) if trusted(status.st_uid) => Ok(self),
+            Ok(status) => Err(FolderError { path: self.path, cause: FolderCause::Foreign(status.st_uid) }),
+            Err(error) => Err(FolderError { path: self.path, cause: FolderCause::System(error.into()) }),
+        }
+    }
+}
+
+fn make(parent: impl AsFd, name: &OsStr) -> nix::Result<()> {
+    match mkdirat(parent, name, Mode::S_IRWXU) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_folder(parent: impl AsFd, name: &OsStr) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    // With O_DIRECTORY a symlink is reported as ENOTDIR, which would read as "it is a file".
+    openat(&parent, name, flags, Mode::empty()).map_err(|error| {
+        let link = nix::sys::stat::fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|status| status.st_mode & libc::S_IFMT == libc::S_IFLNK);
+        if link { Errno::ELOOP } else { error }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+    fn dir() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn folders_are_private_and_files_too() {
+        let top = dir();
+        let base = top.path().join("a/b/memini");
+        let folder = Folder::of_incident(&base, "one").unwrap();
+        folder.replace("incident.json", b"{}").unwrap();
+        for (path, mode) in [(base.clone(), 0o700), (base.join("incidents/one"), 0o700)] {
+            assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, mode);
+        }
+        let file = base.join("incidents/one/incident.json");
+        assert_eq!(std::fs::metadata(file).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(folder.files(), [("incident.json".to_owned(), 2)]);
+    }
+
+    #[test]
+    fn a_symlink_is_not_followed_anywhere() {
+        let top = dir();
+        let elsewhere = top.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        let base = top.path().join("memini");
+        symlink(&elsewhere, &base).unwrap();
+        let error = Folder::of_incident(&base, "one").unwrap_err().to_string();
+        assert_eq!(error, format!("cannot write {}: it is a symbolic link", base.display()));
+
+        std::fs::remove_file(&base).unwrap();
+        std::fs::create_dir(&base).unwrap();
+        symlink(&elsewhere, base.join("incidents")).unwrap();
+        assert!(Folder::of_incident(&base, "one").is_err());
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_place_of_a_file_is_replaced_not_written_through() {
+        let top = dir();
+        let folder = Folder::of_incident(&top.path().join("memini"), "one").unwrap();
+        let victim = top.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        symlink(&victim, folder.path().join("incident.json.partial")).unwrap();
+        symlink(&victim, folder.path().join("incident.json")).unwrap();
+        folder.replace("incident.json", b"{}").unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(folder.create("incident.json").is_err());
+    }
+
+    #[test]
+    fn a_file_in_place_of_the_folder_is_an_error() {
+        let top = dir();
+        let base = top.path().join("memini");
+        std::fs::write(&base, "").unwrap();
+        let error = Folder::of_incident(&base, "one").unwrap_err().to_string();
+        assert!(error.contains("Not a directory"), "{error}");
+    }
+}

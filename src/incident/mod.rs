@@ -1,0 +1,8 @@
+//! What an incident is: its journal in memory while it lasts, its folder on disk.
+
+pub mod folder;
+pub mod journal;
+pub mod record;
+
+/// The version of `incident.json`.
+pub const SCHEMA: &str = "memini.incident/1";

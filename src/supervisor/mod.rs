@@ -1,0 +1,506 @@
+//! The event loop of PID 1, and what carries out the engine's commands.
+//!
+//! One thread, one wait. Signals, deaths of children, reports of workers, memory events and time come in; the engine
+//! decides; this room signals, reaps, reads small kernel files and starts workers. Nothing here blocks, and nothing
+//! here may fail for good: whatever goes wrong costs a log line.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod app;
+pub mod log;
+pub mod recording;
+pub mod sentence;
+pub mod tree;
+pub mod watch;
+pub mod workers;
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use ::log::log;
+
+use crate::cgroup::source::Depth;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::engine::event::{Command, Event, Exit, HookEnd, Note, Run, Sample, StopReason};
+use crate::engine::settings::Stage;
+use crate::engine::time::Moment;
+use crate::sys::mask::{self, Arrival, SignalDescriptor};
+use crate::sys::memory::Ballast;
+use crate::sys::poll::{Interest, Wait};
+use crate::sys::process::{self, Change, ProcessId};
+use crate::sys::signal::Signal;
+use app::App;
+use recording::Recording;
+use sentence::Sentence;
+use tree::Tree;
+use watch::Watch;
+use workers::{Role, Workers};
+
+/// How many deaths are taken before the loop looks at anything else.
+const REAPED_AT_ONCE: usize = 4096;
+
+/// How many events are handled before the loop looks at signals again. The engine needs three for a decision.
+const EVENTS_AT_ONCE: usize = 256;
+
+/// Without anything else to do, the loop comes round this often: a lost wake-up must not last.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// memini's clock: what the engine calls a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// The time since the start.
+    pub fn now(&self) -> Moment {
+        Moment::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// An event that waits for its turn.
+#[derive(Clone, Copy, Debug)]
+enum Pending {
+    Read(Depth),
+    HookEnded(Run, HookEnd),
+    AppExited(Exit),
+    AllGone,
+    Recorded,
+    Deadline,
+}
+
+/// What a descriptor that is ready stands for.
+#[derive(Clone, Copy)]
+enum Token {
+    Signals,
+    Exec,
+    MemoryEvent,
+    Reports,
+}
+
+/// Everything that PID 1 has.
+pub struct Supervisor {
+    config: Config,
+    clock: Clock,
+    signals: SignalDescriptor,
+    app: App,
+    engine: Engine,
+    watch: Option<Watch>,
+    tree: Tree,
+    workers: Workers,
+    recording: Recording,
+    ballast: Option<Ballast>,
+    /// What the hooks' tokens say: the last sample that was noted, and why.
+    last_sample: Sample,
+    reason: &'static str,
+    stage: Stage,
+    /// Facts about processes are gathered once everything more urgent is done.
+    facts_for: Option<Stage>,
+    pending: VecDeque<Pending>,
+    commands: Vec<Command>,
+    arrivals: Vec<Arrival>,
+    spared: Vec<ProcessId>,
+    /// More deaths wait than were taken.
+    more_to_reap: bool,
+    app_exit_told: bool,
+    all_gone_told: bool,
+    exit: Option<u8>,
+}
+
+/// What the supervisor is made of.
+pub struct Parts {
+    /// The configuration.
+    pub config: Config,
+    /// The clock that the engine was started with.
+    pub clock: Clock,
+    /// Where signals come from.
+    pub signals: SignalDescriptor,
+    /// The app, started.
+    pub app: App,
+    /// The engine.
+    pub engine: Engine,
+    /// The memory source; `None` with `--no-watch`, or where nothing can be read.
+    pub watch: Option<Watch>,
+    /// The phrase for it.
+    pub source: String,
+}
+
+impl Supervisor {
+    /// Ready to run.
+    pub fn new(parts: Parts) -> Self {
+        let app = parts.app.id();
+        let mut pending = VecDeque::with_capacity(64);
+        if parts.watch.is_some() {
+            pending.push_back(Pending::Read(Depth::Full));
+        }
+        Self {
+            recording: Recording::new(&parts.config, app.get(), &parts.source),
+            tree: Tree::new(app),
+            config: parts.config,
+            clock: parts.clock,
+            signals: parts.signals,
+            app: parts.app,
+            engine: parts.engine,
+            watch: parts.watch,
+            workers: Workers::new(),
+            ballast: None,
+            last_sample: Sample::default(),
+            reason: "threshold",
+            stage: Stage::Normal,
+            facts_for: None,
+            pending,
+            commands: Vec::with_capacity(64),
+            arrivals: Vec::with_capacity(mask::ARRIVALS_AT_ONCE),
+            spared: Vec::with_capacity(workers::CAPACITY.saturating_mul(2)),
+            more_to_reap: true,
+            app_exit_told: false,
+            all_gone_told: false,
+            exit: None,
+        }
+    }
+
+    /// Runs until the engine ends it. The exit code.
+    pub fn run(&mut self) -> u8 {
+        loop {
+            self.handle_pending();
+            if let Some(code) = self.exit {
+                return code;
+            }
+            self.wait();
+        }
+    }
+
+    /// Goes on as a plain init after an error of memini's own: forwards, reaps, and ends with the app.
+    pub fn run_plainly(&mut self) -> u8 {
+        self.tree.thaw();
+        self.watch = None;
+        loop {
+            self.take_signals();
+            self.reap();
+            if let Some(exit) = self.app.ended() {
+                return exit.code();
+            }
+            let mut wait = Wait::new();
+            wait.add(self.signals.as_fd(), Interest::Read, ());
+            let _ = wait.wait(Some(IDLE));
+        }
+    }
+
+    /// Waits for whatever comes first, and turns it into events.
+    fn wait(&mut self) {
+        let mut wait = Wait::new();
+        wait.add(self.signals.as_fd(), Interest::Read, Token::Signals);
+        if let Some(exec) = self.app.exec() {
+            wait.add(exec.as_fd(), Interest::Read, Token::Exec);
+        }
+        if let Some(events) = self.watch.as_ref().and_then(Watch::events) {
+            wait.add(events, Interest::Priority, Token::MemoryEvent);
+        }
+        for worker in self.workers.iter() {
+            wait.add(worker.report(), Interest::Read, Token::Reports);
+        }
+        let timeout = self.timeout();
+        let outcome = wait.wait(Some(timeout));
+        let mut ready = [None; 4];
+        for (place, token) in ready.iter_mut().zip(wait.ready()) {
+            *place = Some(token);
+        }
+        if let Err(error) = outcome {
+            ::log::warn!("cannot wait: {error}; looking at everything");
+            ready = [Some(Token::Signals), Some(Token::Exec), None, Some(Token::Reports)];
+        }
+        for token in ready.into_iter().flatten() {
+            match token {
+                Token::Signals => self.take_signals(),
+                Token::Exec => self.app.look_at_exec(),
+                // Reading in full also reads memory.events itself, which makes it quiet again.
+                Token::MemoryEvent => self.pending.push_back(Pending::Read(Depth::Full)),
+                Token::Reports => self.workers.listen(),
+            }
+        }
+        if self.more_to_reap || timeout == IDLE {
+            self.reap();
+        }
+        let now = self.clock.now();
+        if self.engine.deadline().is_some_and(|deadline| deadline <= now) {
+            self.pending.push_back(Pending::Deadline);
+        }
+        self.recording.write_if_due(now, &self.config, &mut self.workers);
+    }
+
+    fn timeout(&self) -> Duration {
+        if self.more_to_reap || !self.pending.is_empty() {
+            return Duration::ZERO;
+        }
+        let now = self.clock.now();
+        let due = [self.engine.deadline(), self.recording.due(&self.workers)];
+        due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
+    }
+
+    /// Reads signals and passes on what is meant for the app.
+    fn take_signals(&mut self) {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        arrivals.clear();
+        self.signals.take(|arrival| arrivals.push(arrival));
+        if arrivals.iter().any(|arrival| arrival.signal == Signal::CHLD) {
+            // Before anything is forwarded: whether the app is stopped matters for that.
+            self.reap();
+        }
+        let own = std::process::id();
+        for arrival in arrivals.iter().filter(|arrival| arrival.is_from_outside(own)) {
+            self.forward(arrival.signal);
+        }
+        self.arrivals = arrivals;
+    }
+
+    fn forward(&mut self, signal: Signal) {
+        let rule = self.config.rewrite.iter().find(|(from, _)| *from == signal);
+        let Some(target) = rule.map_or(Some(signal), |(_, to)| *to) else {
+            ::log::debug!("{signal} is dropped, as --rewrite has it");
+            return;
+        };
+        if self.app.ended().is_some() {
+            self.spare_workers();
+            self.tree.signal_leftovers(target, &self.spared);
+        } else {
+            self.app.forward(target);
+        }
+    }
+
+    /// Takes the deaths of children, and acts on the app's only when no other waits any more.
+    fn reap(&mut self) {
+        self.more_to_reap = true;
+        for _ in 0..REAPED_AT_ONCE {
+            let Some((id, change)) = process::next_change() else {
+                self.more_to_reap = false;
+                break;
+            };
+            if id == self.app.id() {
+                self.app.change(change);
+            } else if let Change::Ended(exit) = change {
+                self.other_ended(id, exit);
+            }
+        }
+        if self.more_to_reap {
+            return;
+        }
+        if let Some(exit) = self.app.ended()
+            && !self.app_exit_told
+        {
+            self.app_exit_told = true;
+            if self.watch.is_some() {
+                self.pending.push_back(Pending::Read(Depth::Full));
+            }
+            self.pending.push_back(Pending::AppExited(exit));
+        }
+        self.look_whether_all_are_gone();
+    }
+
+    fn other_ended(&mut self, id: ProcessId, exit: Exit) {
+        let Some(finished) = self.workers.ended(id, exit) else {
+            if self.config.warn_on_reap {
+                ::log::warn!("reaped process {id}, an orphan, {exit:?}");
+            }
+            return;
+        };
+        match finished.role {
+            Role::Hook(run) => {
+                if let Some((file, bytes)) = &finished.output {
+                    self.recording.hook_output(self.since_start(), run, file, *bytes);
+                }
+                self.pending.push_back(Pending::HookEnded(run, finished.end));
+            }
+            Role::Record(true) => self.pending.push_back(Pending::Recorded),
+            Role::Record(false) => {}
+        }
+    }
+
+    fn look_whether_all_are_gone(&mut self) {
+        if self.app_exit_told && !self.all_gone_told {
+            self.spare_workers();
+            if self.tree.is_gone(&self.spared) {
+                self.all_gone_told = true;
+                self.pending.push_back(Pending::AllGone);
+            }
+        }
+    }
+
+    fn spare_workers(&mut self) {
+        self.workers.groups(&mut self.spared);
+    }
+
+    fn since_start(&self) -> Duration {
+        self.clock.now().since(Moment::default())
+    }
+
+    /// Gives the engine what has happened, and does what it says, until nothing is left.
+    fn handle_pending(&mut self) {
+        for _ in 0..EVENTS_AT_ONCE {
+            let Some(event) = self.pending.pop_front() else { break };
+            self.handle(event);
+            if self.exit.is_some() {
+                return;
+            }
+        }
+        if let Some(stage) = self.facts_for.take() {
+            self.note_processes(stage);
+        }
+    }
+
+    fn handle(&mut self, event: Pending) {
+        let mut commands = std::mem::take(&mut self.commands);
+        commands.clear();
+        let now = self.clock.now();
+        match event {
+            Pending::Read(depth) => {
+                let event = match self.watch.as_mut().and_then(|watch| watch.read(depth)) {
+                    Some(reading) => Event::Reading(reading),
+                    None => Event::ReadingFailed,
+                };
+                self.engine.handle(now, event, &mut commands);
+            }
+            Pending::HookEnded(run, end) => self.engine.handle(now, Event::HookEnded { run, end }, &mut commands),
+            Pending::AppExited(exit) => self.engine.handle(now, Event::AppExited(exit), &mut commands),
+            Pending::AllGone => self.engine.handle(now, Event::AllGone, &mut commands),
+            Pending::Recorded => self.engine.handle(now, Event::Recorded, &mut commands),
+            Pending::Deadline => self.engine.handle(now, Event::Deadline, &mut commands),
+        }
+        for command in &commands {
+            self.carry_out(command);
+        }
+        self.commands = commands;
+    }
+
+    fn carry_out(&mut self, command: &Command) {
+        match command {
+            Command::Read => self.pending.push_back(Pending::Read(Depth::Usage)),
+            Command::ReadFull => self.pending.push_back(Pending::Read(Depth::Full)),
+            Command::OpenIncident => self.recording.begin(),
+            Command::Note(note) => self.note(note),
+            Command::CloseIncident => {
+                self.recording.end(self.since_start(), &self.config, &mut self.workers);
+                self.stage = Stage::Normal;
+            }
+            Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
+            Command::SignalHook { run, signal } => self.workers.signal_hook(*run, *signal),
+            Command::AbandonHook { run } => self.workers.abandon(*run),
+            Command::TakeBallast(bytes) => {
+                let length = usize::try_from(*bytes).unwrap_or(0);
+                self.ballast = Ballast::take(length).map_err(|error| ::log::debug!("no ballast: {error}")).ok();
+            }
+            Command::FreeBallast => self.ballast = None,
+            Command::StopApp => self.app.stop(self.config.stop_signal),
+            Command::FreezeTree => {
+                self.spare_workers();
+                self.tree.freeze(&self.spared);
+            }
+            Command::NoteProcesses => self.note_processes(Stage::Kill),
+            Command::KillTree => {
+                self.spare_workers();
+                self.tree.kill(&self.spared);
+                self.more_to_reap = true;
+            }
+            Command::SignalLeftovers(signal) => {
+                self.spare_workers();
+                self.tree.signal_leftovers(*signal, &self.spared);
+                self.more_to_reap = true;
+            }
+            Command::RecordLast { code } => {
+                self.recording.begin();
+                if !self.recording.last(self.since_start(), *code, &self.config, &mut self.workers) {
+                    self.pending.push_back(Pending::Recorded);
+                }
+            }
+            Command::Exit(code) => {
+                if let Some(name) = self.recording.name() {
+                    let folder = self.config.dir.join("incidents").join(name);
+                    ::log::info!("exit code {code}; the evidence is in {}", folder.display());
+                }
+                self.exit = Some(*code);
+            }
+        }
+    }
+
+    fn note(&mut self, note: &Note) {
+        let sentence = Sentence { note, config: &self.config };
+        log!(sentence.level(), "{sentence}");
+        match note {
+            Note::StageBegan { stage, sample, .. } => {
+                self.stage = *stage;
+                self.last_sample = *sample;
+                if *stage == Stage::Capture || *stage == Stage::Stop {
+                    self.facts_for = Some(*stage);
+                }
+            }
+            Note::Stopping { reason, sample } => {
+                self.last_sample = *sample;
+                self.reason = match reason {
+                    StopReason::Urgent => "urgent",
+                    StopReason::Floor => "floor",
+                    StopReason::Level => "level",
+                };
+            }
+            // There was no incident: memory was filled faster than anybody could look. Now there is one.
+            Note::AppExited { oom_killed: true, .. } => self.recording.begin(),
+            _ => {}
+        }
+        self.recording.note(self.since_start(), note);
+    }
+
+    fn note_processes(&mut self, stage: Stage) {
+        if self.recording.name().is_none() {
+            return;
+        }
+        if let Some(facts) = self.tree.facts() {
+            self.recording.processes(self.since_start(), stage, &facts);
+        }
+    }
+
+    fn run_hook(&mut self, run: Run, hook: usize, stage: Stage) {
+        let outcome = match (self.config.hooks.get(hook), self.recording.name()) {
+            (Some(hook), Some(incident)) => {
+                let sample = &self.last_sample;
+                let reason = if stage >= Stage::Stop { self.reason } else { "threshold" };
+                let mut words: Vec<OsString> = vec![
+                    "hook".into(),
+                    self.config.dir.clone().into(),
+                    incident.into(),
+                    format!("{stage}-{}", run.0).into(),
+                    self.app.id().to_string().into(),
+                    stage.name().into(),
+                    sample.gauged.to_string().into(),
+                    sample.limit.map_or_else(String::new, |limit| limit.to_string()).into(),
+                    reason.into(),
+                ];
+                words.extend(hook.words.iter().map(OsString::from));
+                self.workers.start(Role::Hook(run), words, None)
+            }
+            _ => Err(std::io::Error::other("no incident is open")),
+        };
+        if let Err(error) = outcome {
+            ::log::warn!("cannot start hook {}: {error}; it is left out", run.0);
+            self.pending.push_back(Pending::HookEnded(run, HookEnd::NotStarted));
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! PID 1's side of an incident: its name, its journal, and when a worker writes it down.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::workers::{Role, Workers};
+use crate::cli::threshold_text;
+use crate::config::Config;
+use crate::engine::event::{Note, Run};
+use crate::engine::settings::{GaugeKind, Stage, StopWhen};
+use crate::engine::time::Moment;
+use crate::incident::journal::Journal;
+use crate::process::facts::{Fact, Facts};
+
+/// The least time between two records of an incident that goes on: each costs a process.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What belongs on an incident's timeline besides the engine's notes.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Extra<'a> {
+    /// Where a hook's output stands.
+    HookOutput { run: Run, file: &'a str, bytes: u64 },
+    /// Who holds how much.
+    Processes { stage: Stage, count: u32, list: Vec<ProcessEntry> },
+    /// The incident is over and the app lives on.
+    Recovered {},
+    /// memini will end with this code.
+    Exit { code: u8 },
+}
+
+#[derive(Serialize)]
+struct ProcessEntry {
+    pid: i32,
+    parent: i32,
+    comm: String,
+    state: char,
+    threads: u64,
+    rss_anon: u64,
+    rss_file: u64,
+    rss_shmem: u64,
+    swap: u64,
+}
+
+impl From<&Fact> for ProcessEntry {
+    fn from(fact: &Fact) -> Self {
+        Self {
+            pid: fact.pid,
+            parent: fact.parent,
+            comm: String::from_utf8_lossy(fact.name.as_bytes()).into_owned(),
+            state: char::from(fact.state),
+            threads: fact.threads,
+            rss_anon: fact.rss_anon,
+            rss_file: fact.rss_file,
+            rss_shmem: fact.rss_shmem,
+            swap: fact.swap,
+        }
+    }
+}
+
+/// An incident that is open.
+#[derive(Debug)]
+struct Open {
+    name: String,
+    journal: Journal,
+    /// Something was noted since the last record began.
+    unwritten: bool,
+    last_written: Option<Moment>,
+}
+
+/// The incidents of this run.
+#[derive(Debug)]
+pub struct Recording {
+    header: serde_json::Value,
+    hostname: String,
+    count: u32,
+    open: Option<Open>,
+}
+
+impl Recording {
+    /// None yet. `source` is the phrase for where memory is read, `app` the app's process id.
+    pub fn new(config: &Config, app: i32, source: &str) -> Self {
+        let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { header: header(config, app, source, &hostname), hostname, count: 0, open: None }
+    }
+
+    /// The name of the open incident's folder.
+    pub fn name(&self) -> Option<&str> {
+        self.open.as_ref().map(|open| open.name.as_str())
+    }
+
+    /// An incident begins. Without memory for a journal there is only the log.
+    pub fn begin(&mut self) {
+        if self.open.is_some() {
+            return;
+        }
+        self.count = self.count.saturating_add(1);
+        let name = name(SystemTime::now(), &self.hostname, self.count);
+        if let Some(header) = self.header.as_object_mut() {
+            header.insert("id".into(), name.clone().into());
+        }
+        match Journal::new(self.header.to_string().as_bytes()) {
+            Ok(journal) => self.open = Some(Open { name, journal, unwritten: false, last_written: None }),
+            Err(error) => log::warn!("cannot keep a journal: {error}; the incident is in this log only"),
+        }
+    }
+
+    fn append<T: Serialize>(&mut self, since_start: Duration, entry: &T) {
+        if let Some(open) = &mut self.open {
+            open.journal.note(since_start, entry);
+            open.unwritten = true;
+        }
+    }
+
+    /// Puts a note of the engine's on the timeline.
+    pub fn note(&mut self, since_start: Duration, note: &Note) {
+        self.append(since_start, note);
+    }
+
+    /// Puts down where the output of a hook stands.
+    pub fn hook_output(&mut self, since_start: Duration, run: Run, file: &str, bytes: u64) {
+        self.append(since_start, &Extra::HookOutput { run, file, bytes });
+    }
+
+    /// Puts down who holds how much.
+    pub fn processes(&mut self, since_start: Duration, stage: Stage, facts: &Facts) {
+        let list = facts.largest().iter().map(ProcessEntry::from).collect();
+        self.append(since_start, &Extra::Processes { stage, count: facts.processes, list });
+    }
+
+    /// The incident is over: a worker writes it down.
+    pub fn end(&mut self, since_start: Duration, config: &Config, workers: &mut Workers) {
+        self.append(since_start, &Extra::Recovered {});
+        self.write(config, workers, Role::Record(false));
+        self.open = None;
+    }
+
+    /// The last record: a worker writes it down, and the termination message. False if none could be started.
+    pub fn last(&mut self, since_start: Duration, code: u8, config: &Config, workers: &mut Workers) -> bool {
+        self.append(since_start, &Extra::Exit { code });
+        self.write(config, workers, Role::Record(true))
+    }
+
+    /// When something is to be written down, if nothing else happens.
+    pub fn due(&self, workers: &Workers) -> Option<Moment> {
+        let open = self.open.as_ref().filter(|open| open.unwritten)?;
+        // The end of a record's worker wakes the loop by itself.
+        if workers.any(|role| matches!(role, Role::Record(_))) {
+            return None;
+        }
+        Some(open.last_written.map_or(Moment::default(), |at| at.after(PAUSE)))
+    }
+
+    /// Has the open incident written down, if that is due.
+    pub fn write_if_due(&mut self, now: Moment, config: &Config, workers: &mut Workers) {
+        if self.due(workers).is_none_or(|due| due > now) {
+            return;
+        }
+        if let Some(open) = &mut self.open {
+            open.last_written = Some(now);
+        }
+        self.write(config, workers, Role::Record(false));
+    }
+
+    fn write(&mut self, config: &Config, workers: &mut Workers, role: Role) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        open.unwritten = false;
+        let termination_log: OsString = match role {
+            Role::Record(true) => config.termination_log.clone().into(),
+            _ => OsString::new(),
+        };
+        let journal = open.journal.as_fd();
+        let words: Vec<OsString> = vec![
+            "record".into(),
+            config.dir.clone().into(),
+            open.name.clone().into(),
+            journal.as_raw_fd().to_string().into(),
+            open.journal.length().to_string().into(),
+            open.journal.lost().to_string().into(),
+            termination_log,
+        ];
+        match workers.start(role, words, Some(journal)) {
+            Ok(()) => true,
+            Err(error) => {
+                log::warn!("cannot start a worker: {error}; the incident is in this log only");
+                false
+            }
+        }
+    }
+}
+
+/// What is the same for every incident of this run. Never the environment: it holds secrets.
+fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json::Value {
+    let thresholds = &config.thresholds;
+    let hooks: Vec<_> =
+        config.hooks.iter().map(|hook| json!({"stage": hook.stage.name(), "command": hook.text})).collect();
+    json!({
+        "id": null,
+        "memini": env!("CARGO_PKG_VERSION"),
+        "hostname": hostname,
+        "app": {
+            "command": config.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
+            "pid": app,
+        },
+        "source": source,
+        "settings": {
+            "trace_at": threshold_text(thresholds.trace),
+            "capture_at": threshold_text(thresholds.capture),
+            "stop_at": threshold_text(thresholds.stop),
+            "kill_at": threshold_text(thresholds.kill),
+            "stop_when": match config.stop_when {
+                StopWhen::Urgent => "urgent",
+                StopWhen::Level => "level",
+            },
+            "gauge": match config.gauge {
+                GaugeKind::Unreclaimable => "unreclaimable",
+                GaugeKind::WorkingSet => "working-set",
+                GaugeKind::Usage => "usage",
+            },
+            "soft_limit": config.soft_limit,
+            "grace_seconds": config.grace.as_secs_f64(),
+            "cooldown_seconds": config.cooldown.as_secs_f64(),
+            "max_captures": config.max_captures,
+            "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
+            "exit_code": config.exit_code,
+            "dry_run": config.dry_run,
+        },
+        "configured_hooks": hooks,
+    })
+}
+
+/// `2026-11-22T05-45-01Z-HOSTNAME-1`: sorts by time, and is a file name on every file system.
+fn name(now: SystemTime, hostname: &str, count: u32) -> String {
+    let time = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
+    let mut host: String = hostname.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
+    host.truncate(64);
+    format!("{time}-{host}-{count}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn an_incident_is_named_after_time_and_place() {
+        let moment = UNIX_EPOCH + Duration::from_secs(1_795_326_301);
+        assert_eq!(name(moment, "web-1", 2), "2026-11-22T05-45-01Z-web-1-2");
+        assert_eq!(name(moment, "../../etc", 1), "2026-11-22T05-45-01Z-etc-1");
+    }
+}

@@ -1,0 +1,134 @@
+//! Signals for the whole tree: to stop it, to kill it, or to end what outlived the app.
+
+use crate::process::facts::Facts;
+use crate::process::list::List;
+use crate::sys::process::{self, ProcessId};
+use crate::sys::signal::Signal;
+
+/// How often the tree is looked at again for processes that were born meanwhile. A stopped or killed process forks no
+/// more, so that each round only finds the children of those that it has not reached yet.
+const ROUNDS: u32 = 32;
+
+/// The app's tree.
+#[derive(Debug)]
+pub struct Tree {
+    app: ProcessId,
+    is_init: bool,
+    /// `None` where /proc cannot be read.
+    list: Option<List>,
+    /// Set while the tree may be stopped, so that nothing is ever left so.
+    frozen: bool,
+}
+
+impl Tree {
+    /// The tree of this app.
+    pub fn new(app: ProcessId) -> Self {
+        let list = match List::open("/".as_ref()) {
+            Ok(list) => Some(list),
+            Err(error) => {
+                log::warn!("{error}; only the app's own process group can be stopped as a whole");
+                None
+            }
+        };
+        Self { app, is_init: process::own_id().get() == 1, list, frozen: false }
+    }
+
+    /// Stops every process of the tree, but none of memini's workers (`spared`: their process groups).
+    pub fn freeze(&mut self, spared: &[ProcessId]) {
+        self.frozen = true;
+        if self.is_init && process::kill_everybody(Signal::STOP).is_ok() {
+            // One system call for all, so that nobody can fork meanwhile; the workers are let go again.
+            for group in spared {
+                let _ = process::kill_group(*group, Signal::CONT);
+            }
+            return;
+        }
+        self.reach_all(Signal::STOP, spared);
+    }
+
+    /// Kills every process of the tree.
+    pub fn kill(&mut self, spared: &[ProcessId]) {
+        if self.is_init && spared.is_empty() && process::kill_everybody(Signal::KILL).is_ok() {
+            return;
+        }
+        self.reach_all(Signal::KILL, spared);
+    }
+
+    /// Continues what was stopped: after an error of memini's own.
+    pub fn thaw(&mut self) {
+        if !self.frozen {
+            return;
+        }
+        self.frozen = false;
+        if self.is_init && process::kill_everybody(Signal::CONT).is_ok() {
+            return;
+        }
+        self.reach_all(Signal::CONT, &[]);
+    }
+
+    /// One signal to each process that outlived the app.
+    pub fn signal_leftovers(&mut self, signal: Signal, spared: &[ProcessId]) {
+        if signal == Signal::KILL {
+            self.kill(spared);
+        } else if self.is_init && spared.is_empty() {
+            let _ = process::kill_everybody(signal);
+        } else {
+            self.each(spared, |id, _| {
+                let _ = process::kill(id, signal);
+            });
+        }
+    }
+
+    /// Whether no process is left but memini and its workers.
+    pub fn is_gone(&mut self, spared: &[ProcessId]) -> bool {
+        if !process::has_children() {
+            return true;
+        }
+        if spared.is_empty() {
+            return false;
+        }
+        let mut left = 0u32;
+        let known = self.each(spared, |_, _| left = left.saturating_add(1));
+        known && left == 0
+    }
+
+    /// Who holds how much.
+    pub fn facts(&mut self) -> Option<Facts> {
+        Facts::gather(self.list.as_mut()?).map_err(|error| log::warn!("{error}; no facts about processes")).ok()
+    }
+
+    /// The app's group first, in one call, then everybody, until a round finds nobody new.
+    fn reach_all(&mut self, signal: Signal, spared: &[ProcessId]) {
+        let _ = process::kill_group(self.app, signal);
+        let mut reached = 0;
+        for _ in 0..ROUNDS {
+            let mut found = 0u32;
+            let mut waiting = 0u32;
+            let known = self.each(spared, |id, state| {
+                found = found.saturating_add(1);
+                if signal != Signal::STOP || state != b'T' {
+                    waiting = waiting.saturating_add(1);
+                    let _ = process::kill(id, signal);
+                }
+            });
+            // Nobody is left to be told, or the same ones are still on their way.
+            if !known || waiting == 0 || found == reached {
+                return;
+            }
+            reached = found;
+        }
+    }
+
+    /// Calls `visit` with each process and its state, workers left out. False where /proc cannot be read.
+    fn each(&mut self, spared: &[ProcessId], mut visit: impl FnMut(ProcessId, u8)) -> bool {
+        let Some(Ok(processes)) = self.list.as_mut().map(List::descendants) else { return false };
+        for entry in processes {
+            if let Some(id) = ProcessId::new(entry.pid)
+                && !process::group_of(Some(id)).is_ok_and(|group| spared.contains(&group))
+            {
+                visit(id, entry.state);
+            }
+        }
+        true
+    }
+}

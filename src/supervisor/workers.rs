@@ -1,0 +1,226 @@
+//! The table of workers: memini's own children that do what may be slow or go wrong.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use crate::cli::WORKER;
+use crate::command::worker::Report;
+use crate::engine::event::{Exit, HookEnd, Run};
+use crate::sys::process::{self, ProcessId};
+use crate::sys::signal::Signal;
+use crate::sys::spawn::{self, Options, Program};
+
+/// How many workers can run at the same time: what the engine starts (16 hooks) and the recorder's.
+pub const CAPACITY: usize = 20;
+
+/// The longest line that a worker may report.
+const LONGEST_REPORT: usize = 1024;
+
+/// What a worker is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A hook of the user's.
+    Hook(Run),
+    /// Writes the incident's record; `true`: the last one.
+    Record(bool),
+}
+
+/// A worker that runs.
+#[derive(Debug)]
+pub struct Worker {
+    id: ProcessId,
+    /// What it is for.
+    pub role: Role,
+    report: File,
+    line: Vec<u8>,
+    /// The process group of the hook, once the worker has told it.
+    hook_group: Option<ProcessId>,
+    /// How the hook ended, as far as the worker has told it.
+    end: Option<HookEnd>,
+    /// Where the hook's output stands, relative to the incident, and its size.
+    pub output: Option<(String, u64)>,
+}
+
+/// A worker that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// What it was for.
+    pub role: Role,
+    /// How its hook ended.
+    pub end: HookEnd,
+    /// Where the hook's output stands.
+    pub output: Option<(String, u64)>,
+}
+
+/// All workers.
+#[derive(Debug)]
+pub struct Workers {
+    table: Vec<Worker>,
+}
+
+impl Workers {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { table: Vec::with_capacity(CAPACITY) }
+    }
+
+    /// Runs memini again with the hidden verb. `inherited` is a descriptor that it finds under the same number.
+    ///
+    /// # Errors
+    /// Where no process or pipe can be had, or too many workers run.
+    pub fn start(&mut self, role: Role, words: Vec<OsString>, inherited: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        if self.table.len() >= CAPACITY {
+            return Err(io::Error::other("too many workers run already"));
+        }
+        let mut arguments: Vec<OsString> = vec!["memini".into(), WORKER.into()];
+        arguments.extend(words);
+        let program = Program::worker(&arguments)?;
+        let (reader, writer) = spawn::pipe()?;
+        let output = (writer.as_fd(), libc::STDOUT_FILENO);
+        let two;
+        let one = [output];
+        let descriptors = match inherited {
+            Some(inherited) => {
+                two = [output, (inherited, std::os::fd::AsRawFd::as_raw_fd(&inherited))];
+                &two[..]
+            }
+            None => &one[..],
+        };
+        let child = spawn::spawn(&program, &Options { descriptors, ..Options::default() })?;
+        self.table.push(Worker {
+            id: child.id,
+            role,
+            report: File::from(reader),
+            line: Vec::with_capacity(LONGEST_REPORT),
+            hook_group: None,
+            end: None,
+            output: None,
+        });
+        Ok(())
+    }
+
+    /// The workers.
+    pub fn iter(&self) -> impl Iterator<Item = &Worker> {
+        self.table.iter()
+    }
+
+    /// Whether a worker of this role runs.
+    pub fn any(&self, test: impl Fn(Role) -> bool) -> bool {
+        self.table.iter().any(|worker| test(worker.role))
+    }
+
+    /// The process groups of the workers and of their hooks, to be spared when the tree is signalled.
+    pub fn groups(&self, groups: &mut Vec<ProcessId>) {
+        groups.clear();
+        for worker in &self.table {
+            groups.push(worker.id);
+            groups.extend(worker.hook_group);
+        }
+    }
+
+    /// Signals the hook of this run.
+    pub fn signal_hook(&self, run: Run, signal: Signal) {
+        for worker in self.table.iter().filter(|worker| worker.role == Role::Hook(run)) {
+            // A worker that has not got as far as to start its hook is itself what takes too long.
+            let group = worker.hook_group.unwrap_or(worker.id);
+            let _ = process::kill_group(group, signal);
+        }
+    }
+
+    /// Ends the worker of this run and its hook.
+    pub fn abandon(&self, run: Run) {
+        self.signal_hook(run, Signal::KILL);
+        for worker in self.table.iter().filter(|worker| worker.role == Role::Hook(run)) {
+            let _ = process::kill_group(worker.id, Signal::KILL);
+        }
+    }
+
+    /// Reads what workers have reported. Bounded: at most one buffer of each.
+    pub fn listen(&mut self) {
+        for worker in &mut self.table {
+            worker.listen();
+        }
+    }
+
+    /// If this was a worker: it has ended.
+    pub fn ended(&mut self, id: ProcessId, exit: Exit) -> Option<Finished> {
+        let index = self.table.iter().position(|worker| worker.id == id)?;
+        let mut worker = self.table.swap_remove(index);
+        // All that it has written is in the pipe by now.
+        while worker.listen() {}
+        let end = worker.end.unwrap_or(match exit {
+            // It has ended well without telling how its hook ended: it has told that there was none.
+            Exit::Code(_) => HookEnd::NotStarted,
+            Exit::Signal(_) => HookEnd::Ended(exit),
+        });
+        if worker.end.is_none() && exit != Exit::Code(0) {
+            log::warn!("the worker for {} was cut short: {exit:?}", worker.role.name());
+        }
+        if let (Some(group), Exit::Signal(_)) = (worker.hook_group, exit) {
+            let _ = process::kill_group(group, Signal::KILL);
+        }
+        Some(Finished { role: worker.role, end, output: worker.output })
+    }
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hook(_) => "a hook",
+            Self::Record(_) => "the record",
+        }
+    }
+}
+
+impl Worker {
+    /// Where its reports come from.
+    pub fn report(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+
+    /// Reads and acts on what is there; whether there may be more.
+    fn listen(&mut self) -> bool {
+        let mut buffer = [0; 2048];
+        let count = match self.report.read(&mut buffer) {
+            Ok(count) if count > 0 => count,
+            _ => return false,
+        };
+        for byte in buffer.iter().take(count) {
+            if *byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.told(&String::from_utf8_lossy(&line));
+                self.line = line;
+                self.line.clear();
+            } else if self.line.len() < LONGEST_REPORT {
+                self.line.push(*byte);
+            }
+        }
+        true
+    }
+
+    fn told(&mut self, line: &str) {
+        let who = self.role;
+        let run = match who {
+            Role::Hook(run) => run.0,
+            Role::Record(_) => 0,
+        };
+        match Report::parse(line) {
+            Some(Report::Group(id)) => self.hook_group = ProcessId::new(id),
+            Some(Report::Tail(text)) => log::info!("hook {run} | {text}"),
+            Some(Report::Output(bytes, file)) => self.output = Some((file.to_owned(), bytes)),
+            Some(Report::Code(code)) => self.end = Some(HookEnd::Ended(Exit::Code(code))),
+            Some(Report::Signal(number)) => {
+                self.end = Signal::from_number(number).map(|signal| HookEnd::Ended(Exit::Signal(signal)));
+            }
+            Some(Report::Warning(text)) if run > 0 => log::warn!("hook {run}: {text}"),
+            Some(Report::Warning(text)) => log::warn!("{text}"),
+            Some(Report::Failed(text)) => {
+                self.end = Some(HookEnd::NotStarted);
+                if run > 0 { log::warn!("hook {run}: {text}") } else { log::warn!("{text}") }
+            }
+            None => log::debug!("a worker said {line:?}"),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Memory of memini's own: locking, the ballast, and maps that a worker can read.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+/// Since Linux 4.4; the C libraries' headers name it only of late.
+const MCL_ONFAULT: libc::c_int = 4;
+
+/// Keeps memini's pages in memory, those that it has touched and those that it will touch: it must run when nothing
+/// can be read back.
+///
+/// # Errors
+/// ENOMEM or EPERM where RLIMIT_MEMLOCK does not allow it (the limit is compared with all that is mapped).
+pub fn lock() -> io::Result<()> {
+    let mut flags = libc::MCL_CURRENT | MCL_ONFAULT;
+    // Under MCL_FUTURE a mapping beyond the limit fails, and a failed allocation would end memini: only where there is
+    // room for everything that it will ever map.
+    if memory_lock_limit() >= ROOM_FOR_FUTURE {
+        flags |= libc::MCL_FUTURE;
+    }
+    // SAFETY: takes flags only.
+    let result = unsafe { libc::mlockall(flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// memini maps about 2 MiB, and 4 MiB of ballast.
+const ROOM_FOR_FUTURE: u64 = 8 << 20;
+
+/// RLIMIT_MEMLOCK in bytes; 8 MiB since Linux 5.16, 64 KiB before.
+fn memory_lock_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is filled in by the call.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    if result == 0 { limit.rlim_cur } else { 0 }
+}
+
+/// A private or shared mapping, unmapped when dropped.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+impl Mapping {
+    fn new(length: usize, flags: libc::c_int, descriptor: Option<BorrowedFd<'_>>) -> io::Result<Self> {
+        let descriptor = descriptor.map_or(-1, |descriptor| descriptor.as_raw_fd());
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, descriptor, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(start.cast()).map(|start| Self { start, length }).ok_or_else(io::Error::last_os_error)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: exactly what mmap returned; no reference into it can outlive `self`.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// Memory that is held so that it can be let go: at the limit, a worker could not even be started.
+///
+/// Children do not inherit it (MADV_DONTFORK): in a child it would survive the parent's letting go.
+#[derive(Debug)]
+pub struct Ballast {
+    _mapping: Mapping,
+}
+
+impl Ballast {
+    /// Takes and touches this many bytes.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn take(length: usize) -> io::Result<Self> {
+        let mapping = Mapping::new(length, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, None)?;
+        // SAFETY: the advice is for our own mapping, which nobody else knows of; every touched byte lies in it.
+        unsafe {
+            libc::madvise(mapping.start.as_ptr().cast(), length, libc::MADV_DONTFORK);
+            for offset in (0..length).step_by(4096) {
+                mapping.start.as_ptr().add(offset).write_volatile(1);
+            }
+        }
+        Ok(Self { _mapping: mapping })
+    }
+}
+
+/// An append-only buffer in a memfd: PID 1 appends without a system call, a worker reads through the descriptor.
+#[derive(Debug)]
+pub struct SharedBuffer {
+    mapping: Mapping,
+    descriptor: OwnedFd,
+    length: usize,
+}
+
+impl SharedBuffer {
+    /// A buffer with room for `capacity` bytes; pages are taken as they are written.
+    ///
+    /// # Errors
+    /// EMFILE, ENOMEM, or ENOSYS before Linux 3.17 (memfd_create(2)).
+    pub fn new(capacity: usize) -> io::Result<Self> {
+        // SAFETY: a NUL-terminated name; the kernel makes a descriptor for us alone.
+        let descriptor = unsafe { libc::memfd_create(c"memini-journal".as_ptr(), libc::MFD_CLOEXEC) };
+        if descriptor < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: see above.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        let size = libc::off_t::try_from(capacity).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
+        // SAFETY: plain numbers.
+        if unsafe { libc::ftruncate(descriptor.as_raw_fd(), size) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let mapping = Mapping::new(capacity, libc::MAP_SHARED, Some(descriptor.as_fd()))?;
+        Ok(Self { mapping, descriptor, length: 0 })
+    }
+
+    /// How many bytes are in it.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// What is still free, to be written to and then kept with [`SharedBuffer::advance`].
+    pub fn free(&mut self) -> &mut [u8] {
+        let rest = self.mapping.length.saturating_sub(self.length);
+        // SAFETY: `length` never exceeds the mapping, so start and rest lie in it; `&mut self` keeps it to one holder
+        // in this process. A worker reads other bytes: those before `length`.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(self.length), rest) }
+    }
+
+    /// Keeps the first `count` bytes of what was free.
+    pub fn advance(&mut self, count: usize) {
+        self.length = self.length.saturating_add(count).min(self.mapping.length);
+    }
+}
+
+impl AsFd for SharedBuffer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    #[test]
+    fn what_is_appended_can_be_read_through_the_descriptor() {
+        let mut buffer = SharedBuffer::new(8192).unwrap();
+        buffer.free()[..5].copy_from_slice(b"hello");
+        buffer.advance(5);
+        let file = std::fs::File::from(buffer.as_fd().try_clone_to_owned().unwrap());
+        let mut read = [0; 5];
+        file.read_exact_at(&mut read, 0).unwrap();
+        assert_eq!(&read, b"hello");
+        assert_eq!(buffer.free().len(), 8192 - 5);
+        buffer.advance(usize::MAX);
+        assert!(buffer.free().is_empty());
+    }
+
+    #[test]
+    fn ballast_counts_as_memory_in_use_and_is_let_go() {
+        let resident = || -> u64 {
+            let statm = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+            let line = statm.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let before = resident();
+        let ballast = Ballast::take(32 << 20).unwrap();
+        let held = resident();
+        drop(ballast);
+        let after = resident();
+        // Other tests run beside this one: only the order of magnitude counts.
+        assert!(held >= before + (24 << 10), "{before} {held} kB");
+        assert!(after + (16 << 10) <= held, "{held} {after} kB");
+    }
+}

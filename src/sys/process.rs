@@ -1,0 +1,210 @@
+//! Processes: kill, wait, groups, sessions, subreaper.
+
+use std::io;
+
+use super::signal::Signal;
+use crate::engine::event::Exit;
+
+/// A process id above 0. Groups and "everybody" have their own functions below, so that no arithmetic on a process id
+/// can ever reach them by accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProcessId(i32);
+
+impl ProcessId {
+    /// Checks that this can be a process.
+    pub const fn new(id: i32) -> Option<Self> {
+        if id > 0 { Some(Self(id)) } else { None }
+    }
+
+    /// The number.
+    pub const fn get(self) -> i32 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for ProcessId {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sends a signal to one process.
+///
+/// # Errors
+/// ESRCH if there is none, EPERM if it may not be signalled.
+pub fn kill(process: ProcessId, signal: Signal) -> io::Result<()> {
+    // SAFETY: kill(2) takes plain numbers; the process id is above 0.
+    check(unsafe { libc::kill(process.get(), signal.number()) })
+}
+
+/// Sends a signal to each process of a group.
+///
+/// # Errors
+/// ESRCH if there is no such group, EPERM if none of it may be signalled.
+pub fn kill_group(leader: ProcessId, signal: Signal) -> io::Result<()> {
+    // SAFETY: kill(2) takes plain numbers. `killpg` would do the same, but has a special meaning for group 1.
+    check(unsafe { libc::kill(leader.get().wrapping_neg(), signal.number()) })
+}
+
+/// Sends a signal to each process of memini's own group, itself included.
+///
+/// # Errors
+/// None are known.
+pub fn kill_own_group(signal: Signal) -> io::Result<()> {
+    // SAFETY: kill(2) takes plain numbers; 0 means the own group.
+    check(unsafe { libc::kill(0, signal.number()) })
+}
+
+/// Sends a signal to every process of the PID namespace but memini itself. Only as PID 1: elsewhere this would reach
+/// every process of the machine, so it refuses.
+///
+/// # Errors
+/// EPERM unless memini is PID 1, ESRCH if there is no other process.
+pub fn kill_everybody(signal: Signal) -> io::Result<()> {
+    if own_id().get() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // SAFETY: kill(2) takes plain numbers; as PID 1 of a namespace, −1 means all others of that namespace.
+    check(unsafe { libc::kill(-1, signal.number()) })
+}
+
+/// memini's own process id.
+pub fn own_id() -> ProcessId {
+    ProcessId(std::process::id().cast_signed())
+}
+
+/// The parent's process id; `None` if it is outside the PID namespace.
+pub fn parent_id() -> Option<ProcessId> {
+    // SAFETY: getppid(2) has no arguments and cannot fail.
+    ProcessId::new(unsafe { libc::getppid() })
+}
+
+/// The process group of a process, `None` for memini itself.
+///
+/// # Errors
+/// ESRCH if there is no such process.
+pub fn group_of(process: Option<ProcessId>) -> io::Result<ProcessId> {
+    // SAFETY: getpgid(2) takes a plain number.
+    let group = unsafe { libc::getpgid(process.map_or(0, ProcessId::get)) };
+    ProcessId::new(group).ok_or_else(io::Error::last_os_error)
+}
+
+/// The session of a process, `None` for memini itself.
+///
+/// # Errors
+/// ESRCH if there is no such process.
+pub fn session_of(process: Option<ProcessId>) -> io::Result<ProcessId> {
+    // SAFETY: getsid(2) takes a plain number.
+    let session = unsafe { libc::getsid(process.map_or(0, ProcessId::get)) };
+    ProcessId::new(session).ok_or_else(io::Error::last_os_error)
+}
+
+/// Makes this child the leader of a group of its own.
+///
+/// # Errors
+/// EACCES when the child has already run exec: then it has done so itself.
+pub fn set_group(child: ProcessId) -> io::Result<()> {
+    // SAFETY: setpgid(2) takes plain numbers.
+    check(unsafe { libc::setpgid(child.get(), child.get()) })
+}
+
+/// Orphans of the tree become memini's children instead of PID 1's (prctl(2), PR_SET_CHILD_SUBREAPER).
+///
+/// # Errors
+/// EINVAL on kernels before 3.4.
+pub fn become_subreaper() -> io::Result<()> {
+    // SAFETY: this option takes a plain number.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })
+}
+
+/// The kernel shall send memini this signal when its parent dies (prctl(2), PR_SET_PDEATHSIG).
+///
+/// # Errors
+/// None are known for a valid signal.
+pub fn set_parent_death_signal(signal: Signal) -> io::Result<()> {
+    // SAFETY: this option takes a plain number.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal.number(), 0, 0, 0) })
+}
+
+/// The name that `ps` shows: workers are run from /proc/self/exe and would be called `exe`.
+pub fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: the kernel copies at most 16 bytes of a NUL-terminated string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// What became of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It has ended and is reaped.
+    Ended(Exit),
+    /// It was stopped by this signal.
+    Stopped(Signal),
+    /// It goes on.
+    Continued,
+}
+
+/// The next child whose state has changed, without waiting.
+///
+/// Raw statuses are read here because `nix` loses a death by a real-time signal, and with it the child.
+pub fn next_change() -> Option<(ProcessId, Change)> {
+    loop {
+        let mut status: libc::c_int = 0;
+        let flags = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED;
+        // SAFETY: the status is writable; −1 means any child.
+        let child = ProcessId::new(unsafe { libc::waitpid(-1, &raw mut status, flags) })?;
+        if let Some(change) = decode(status) {
+            return Some((child, change));
+        }
+    }
+}
+
+/// Whether any child is left, ended or not.
+pub fn has_children() -> bool {
+    // SAFETY: an all-zero siginfo is valid; WNOWAIT leaves the child as it is.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) == 0
+    }
+}
+
+fn decode(status: libc::c_int) -> Option<Change> {
+    if libc::WIFEXITED(status) {
+        return Some(Change::Ended(Exit::Code(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))));
+    }
+    if libc::WIFSIGNALED(status) {
+        return Signal::from_number(libc::WTERMSIG(status)).map(|signal| Change::Ended(Exit::Signal(signal)));
+    }
+    if libc::WIFSTOPPED(status) {
+        return Signal::from_number(libc::WSTOPSIG(status)).map(Change::Stopped);
+    }
+    libc::WIFCONTINUED(status).then_some(Change::Continued)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_death_by_a_real_time_signal_is_not_lost() {
+        assert_eq!(decode(40), Some(Change::Ended(Exit::Signal(Signal::from_number(40).unwrap()))));
+    }
+
+    #[test]
+    fn every_exit_code_is_decoded() {
+        for code in 0..=255u8 {
+            assert_eq!(decode(i32::from(code) << 8), Some(Change::Ended(Exit::Code(code))));
+        }
+    }
+
+    #[test]
+    fn signalling_everybody_is_refused_to_all_but_pid_1() {
+        if own_id().get() != 1 {
+            let error = kill_everybody(Signal::CONT).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+        }
+    }
+}
