@@ -9,6 +9,7 @@ use super::reading::{Reading, Scope};
 use super::source::{Cause, Depth, ReadError, Source};
 use super::v1::V1;
 use super::v2::V2;
+use crate::process::list::{self, List};
 use crate::process::tree::Tree;
 
 /// What was chosen and what there is to know about it.
@@ -30,7 +31,7 @@ pub struct Choice {
     /// tmpfs and shared memory that the group (or tree) holds at the start, in bytes: it survives a restart of the
     /// container, so that it may be the reason why the next run has no room.
     pub shmem: Option<u64>,
-    /// Whether the own group holds processes other than memini.
+    /// Whether the own group may hold processes that are neither memini nor below it.
     pub shared: bool,
     /// Whether the process tree is a level of its own.
     pub tree: bool,
@@ -48,7 +49,7 @@ pub struct Choice {
 pub fn open(root: &Path, soft_limit: bool) -> (Box<dyn Source>, Choice) {
     let mut choice = Choice { discovery: discovery::discover(root), ..Choice::default() };
     choice.why_not = choice.discovery.why_not.clone();
-    choice.shared = choice.discovery.own.as_deref().is_none_or(is_shared);
+    choice.shared = choice.discovery.own.as_deref().is_none_or(|own| is_shared(root, own));
     let mut source = choose(root, soft_limit, &mut choice);
     if let Some(own) = &choice.discovery.own {
         choice.oom_group = std::fs::read(own.join("memory.oom.group")).ok().map(|text| text.trim_ascii() == b"1");
@@ -113,11 +114,28 @@ fn tree_as_base(tree: Tree, host: Option<Host>, choice: &mut Choice) -> Box<dyn 
     Box::new(Combined::new(Box::new(tree), None, host))
 }
 
-/// Whether others than this process may be in the group: unless it lists this process alone. (It does not list it if
-/// memory is charged to a group above the own one, which then holds siblings.)
-fn is_shared(own: &Path) -> bool {
-    let me = i32::try_from(std::process::id()).ok();
-    !matches!(discovery::members(own).as_deref(), Some([member]) if Some(*member) == me)
+/// Whether the group may hold processes that are none of ours. (It does not list this one if memory is charged to a
+/// group above the own one, which then holds siblings.) The app may run already.
+fn is_shared(root: &Path, own: &Path) -> bool {
+    let me = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    let Some(members) = discovery::members(own).filter(|members| members.contains(&me)) else { return true };
+    // 0 is a process outside of the PID namespace; PID 1 answers for all that are inside.
+    if members.contains(&0) {
+        return true;
+    }
+    me != 1 && members.len() > 1 && has_foreigners(root, me, &members)
+}
+
+fn has_foreigners(root: &Path, me: i32, members: &[i32]) -> bool {
+    let Ok(mut list) = List::open(root) else { return true };
+    if list.descendants().is_err() {
+        return true;
+    }
+    let (folder, ours) = list.last();
+    members.iter().any(|member| {
+        // What has ended is nobody's.
+        *member != me && ours.iter().all(|process| process.pid != *member) && list::look_at(folder, *member).is_some()
+    })
 }
 
 /// A cgroup source with what only its own type tells.
@@ -284,6 +302,28 @@ mod tests {
         let (_, choice) = open(root.path(), true);
         assert_eq!(choice.description, "process tree");
         assert!(choice.why_not.unwrap().contains("memory.stat line 1"));
+    }
+
+    #[test]
+    fn company_is_who_lives_and_is_not_ours() {
+        let me = std::process::id();
+        let foreign = "4000001 (x) S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n";
+        let cases = [
+            (format!("{me}\n"), false, "alone"),
+            (format!("{me}\n4000000\n"), false, "with the own child"),
+            (format!("{me}\n4000001\n"), true, "with a stranger"),
+            (format!("{me}\n4000009\n"), false, "with one that has ended"),
+            (format!("0\n{me}\n"), true, "with one from outside of the namespace"),
+            ("4000000\n".to_owned(), true, "not in it"),
+            (String::new(), true, "a group above the own one"),
+            ("garbage\n".to_owned(), true, "unreadable"),
+        ];
+        for (procs, expected, what) in cases {
+            let root = machine("268435456", false);
+            root.write("proc/4000001/stat", foreign);
+            root.write("sys/fs/cgroup/cgroup.procs", &procs);
+            assert_eq!(open(root.path(), false).1.shared, expected, "{what}");
+        }
     }
 
     #[test]

@@ -90,9 +90,9 @@ impl V1 {
 
     /// Reads every group; true if one of their limits is another than before.
     fn read_groups(&mut self, depth: Depth) -> Result<bool, ReadError> {
-        let mut changed = self.own.read(&self.machine)?;
+        let mut changed = self.own.read(depth, &self.machine)?;
         for group in &mut self.ancestors {
-            changed |= group.read(&self.machine)?;
+            changed |= group.read(depth, &self.machine)?;
             group.level.limit = group.limit;
             group.level.stat = match depth {
                 Depth::Full if group.limit.is_some() => Some(group.stat.read::<TABLE, _>(parse::v1_stat)?.stat),
@@ -138,7 +138,9 @@ impl Source for V1 {
             self.read_stat()?;
         }
         self.limit_own();
-        self.pass_swap_room_down();
+        if depth == Depth::Full {
+            self.pass_swap_room_down();
+        }
         let limited = self.ancestors.iter().filter(|group| group.level.limit.is_some());
         for group in std::iter::once(&self.own).chain(limited) {
             // The levels too many are the farthest ones.
@@ -182,7 +184,7 @@ struct Group {
     limit: Option<u64>,
     /// `memory.memsw.limit_in_bytes` as last read.
     memsw_limit: Option<u64>,
-    /// As last read.
+    /// As last read; what is said of swap stands from one full reading to the next.
     level: Level,
     /// How much more this group lets be swapped.
     swap_room: u64,
@@ -209,19 +211,18 @@ impl Group {
         [&self.usage, &self.limit_file, &self.stat].into_iter().chain(optional)
     }
 
-    /// Reads usage, limit and swap; true if the limit is another than before.
-    fn read(&mut self, machine: &Machine) -> Result<bool, ReadError> {
+    /// Reads usage, limit and, in full, swap; true if the limit is another than before.
+    fn read(&mut self, depth: Depth, machine: &Machine) -> Result<bool, ReadError> {
         let limit = machine.reachable(self.limit_file.read::<NUMBER, _>(parse::v1_limit)?);
         let changed = self.limit != limit;
         if self.level.scope == Scope::Own || limit.is_some() {
-            let memsw_usage = self.read_memsw(machine)?;
             let usage = self.usage.read::<NUMBER, _>(parse::number)?;
             self.level.usage = machine.plausible(usage, &self.usage)?;
+        }
+        if depth == Depth::Full {
             // The counter of both goes on while a page leaves memory for swap: the difference is what left.
-            self.level.swap_usage = memsw_usage.map_or(0, |both| both.saturating_sub(usage));
+            self.level.swap_usage = self.read_memsw(machine)?.map_or(0, |both| both.saturating_sub(self.level.usage));
             self.swap_room = swap_room(limit, self.memsw_limit, self.level.swap_usage);
-        } else {
-            self.swap_room = u64::MAX;
         }
         self.limit = limit;
         Ok(changed)

@@ -92,7 +92,9 @@ impl Source for V2 {
         for group in &mut self.ancestors {
             group.read(depth, &self.machine)?;
         }
-        self.pass_swap_room_down();
+        if depth == Depth::Full {
+            self.pass_swap_room_down();
+        }
         let limited = self.ancestors.iter().filter(|group| group.level.limit.is_some());
         for group in std::iter::once(&self.own).chain(limited) {
             // The levels too many are the farthest ones.
@@ -119,7 +121,7 @@ struct Group {
     stat: KernelFile,
     swap_current: Option<KernelFile>,
     swap_max: Option<KernelFile>,
-    /// As last read.
+    /// As last read; what is said of swap stands from one full reading to the next.
     level: Level,
     /// How much more this group lets be swapped.
     swap_room: u64,
@@ -155,7 +157,10 @@ impl Group {
                 Depth::Full => Some(self.stat.read::<TABLE, _>(parse::v2_stat)?),
             };
         }
-        self.read_swap(machine)
+        match depth {
+            Depth::Usage => Ok(()),
+            Depth::Full => self.read_swap(machine),
+        }
     }
 
     fn read_swap(&mut self, machine: &Machine) -> Result<(), ReadError> {
@@ -253,7 +258,7 @@ mod tests {
         root.write(&format!("{OWN}/memory.swap.current"), "1048576\n");
         root.write(&format!("{OWN}/memory.swap.max"), "max\n");
         let swap = |root: &Root| {
-            let level = read(&mut open(root), Depth::Usage).levels()[0];
+            let level = read(&mut open(root), Depth::Full).levels()[0];
             (level.swap_usage, level.swap_capacity)
         };
         assert_eq!(swap(&root), (0, 0), "a machine without swap");

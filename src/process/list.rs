@@ -82,8 +82,8 @@ impl List {
     }
 }
 
-/// `None` for what is gone, hidden, dead or part of the kernel.
-fn look_at(folder: &Folder, pid: i32) -> Option<Process> {
+/// One process; `None` for what is gone, hidden, dead or part of the kernel.
+pub fn look_at(folder: &Folder, pid: i32) -> Option<Process> {
     // 64 bytes for the name, and numbers: 19 fields of at most 20 digits.
     let mut buffer = [0; 512];
     let stat = parse::process_stat(folder.read(pid, "stat", &mut buffer).ok()?).ok()?;
