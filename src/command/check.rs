@@ -419,7 +419,7 @@ mod tests {
         for expected in [
             "hierarchy       v2, own group /",
             "source          cgroup v2 /sys/fs/cgroup",
-            "reads           /sys/fs/cgroup/memory.current",
+            "reads           /sys/fs/cgroup: memory.current, memory.stat, memory.max, memory.events",
             "limit           256 MiB from /sys/fs/cgroup/memory.max",
             "group           memini's own",
             "oom group       yes: the kernel's OOM killer takes memini along",

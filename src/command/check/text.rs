@@ -52,8 +52,8 @@ fn memory(lines: &mut Lines, memory: &Memory) {
     if let Some(note) = &memory.source_note {
         lines.add("", note);
     }
-    for (at, file) in memory.files.iter().enumerate() {
-        lines.add(if at == 0 { "reads" } else { "" }, file);
+    for (at, line) in by_folder(&memory.files).iter().enumerate() {
+        lines.add(if at == 0 { "reads" } else { "" }, line);
     }
     lines.add("limit", &limit(memory));
     if let Some(soft) = memory.soft_limit {
@@ -70,6 +70,19 @@ fn memory(lines: &mut Lines, memory: &Memory) {
     }
     let events = if memory.wakes_on_events { "wake memini (memory.events)" } else { "none, memini looks at intervals" };
     lines.add("events", events);
+}
+
+/// A line for each folder: `/sys/fs/cgroup: memory.current, memory.max`.
+fn by_folder(files: &[String]) -> Vec<String> {
+    let mut folders: Vec<(&str, String)> = Vec::new();
+    for file in files {
+        let (folder, name) = file.rsplit_once('/').unwrap_or(("", file));
+        match folders.iter_mut().find(|(known, _)| *known == folder) {
+            Some((_, names)) => *names = format!("{names}, {name}"),
+            None => folders.push((folder, name.to_owned())),
+        }
+    }
+    folders.into_iter().map(|(folder, names)| format!("{folder}: {names}")).collect()
 }
 
 fn limit(memory: &Memory) -> String {
