@@ -29,16 +29,23 @@ fn start(arguments: Vec<OsString>) -> u8 {
             sys::process::set_name(c"memini-worker");
             command::worker::run(&words)
         }
-        Ok(Invocation::Check { .. }) => todo!(),
-        Ok(Invocation::Print(text)) => {
-            sys::mask::restore();
-            let mut output = std::io::stdout().lock();
-            let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
-            if written.is_ok() { 0 } else { command::run::FAILURE }
+        Ok(Invocation::Check { json, soft_limit, dir, gauge }) => {
+            let question = command::check::Question { json, soft_limit, gauge, dir };
+            let (answer, code) = command::check::check(std::path::Path::new("/"), &question);
+            print(&answer, code)
         }
+        Ok(Invocation::Print(text)) => print(&text, 0),
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "memini: {}", failure.message);
             failure.code
         }
     }
+}
+
+/// Writes this to standard output, for a command that ends with it.
+fn print(text: &str, code: u8) -> u8 {
+    sys::mask::restore();
+    let mut output = std::io::stdout().lock();
+    let written = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    if written.is_ok() { code } else { command::run::FAILURE }
 }

@@ -9,6 +9,7 @@ use super::reading::{Reading, Scope};
 use super::source::{Cause, Depth, ReadError, Source};
 use super::v1::V1;
 use super::v2::V2;
+use crate::process::list::{self, List};
 use crate::process::tree::Tree;
 
 /// What was chosen and what there is to know about it.
@@ -30,7 +31,7 @@ pub struct Choice {
     /// tmpfs and shared memory that the group (or tree) holds at the start, in bytes: it survives a restart of the
     /// container, so that it may be the reason why the next run has no room.
     pub shmem: Option<u64>,
-    /// Whether the own group holds processes other than memini.
+    /// Whether the own group may hold processes that are neither memini nor below it.
     pub shared: bool,
     /// Whether the process tree is a level of its own.
     pub tree: bool,
@@ -48,7 +49,7 @@ pub struct Choice {
 pub fn open(root: &Path, soft_limit: bool) -> (Box<dyn Source>, Choice) {
     let mut choice = Choice { discovery: discovery::discover(root), ..Choice::default() };
     choice.why_not = choice.discovery.why_not.clone();
-    choice.shared = choice.discovery.own.as_deref().is_none_or(is_shared);
+    choice.shared = choice.discovery.own.as_deref().is_none_or(|own| is_shared(root, own));
     let mut source = choose(root, soft_limit, &mut choice);
     if let Some(own) = &choice.discovery.own {
         choice.oom_group = std::fs::read(own.join("memory.oom.group")).ok().map(|text| text.trim_ascii() == b"1");
@@ -113,10 +114,28 @@ fn tree_as_base(tree: Tree, host: Option<Host>, choice: &mut Choice) -> Box<dyn 
     Box::new(Combined::new(Box::new(tree), None, host))
 }
 
-/// Whether others than this process are in the group. If that cannot be seen they may be.
-fn is_shared(own: &Path) -> bool {
-    let me = i32::try_from(std::process::id()).ok();
-    discovery::members(own).is_none_or(|members| members.into_iter().any(|member| Some(member) != me))
+/// Whether the group may hold processes that are none of ours. (It does not list this one if memory is charged to a
+/// group above the own one, which then holds siblings.) The app may run already.
+fn is_shared(root: &Path, own: &Path) -> bool {
+    let me = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
+    let Some(members) = discovery::members(own).filter(|members| members.contains(&me)) else { return true };
+    // 0 is a process outside of the PID namespace; PID 1 answers for all that are inside.
+    if members.contains(&0) {
+        return true;
+    }
+    me != 1 && members.len() > 1 && has_foreigners(root, me, &members)
+}
+
+fn has_foreigners(root: &Path, me: i32, members: &[i32]) -> bool {
+    let Ok(mut list) = List::open(root) else { return true };
+    if list.descendants().is_err() {
+        return true;
+    }
+    let (folder, ours) = list.last();
+    members.iter().any(|member| {
+        // What has ended is nobody's.
+        *member != me && ours.iter().all(|process| process.pid != *member) && list::look_at(folder, *member).is_some()
+    })
 }
 
 /// A cgroup source with what only its own type tells.
@@ -163,5 +182,158 @@ impl Choice {
     /// Whether memory is watched by cgroup (and not by the process tree alone).
     pub fn by_cgroup(&self) -> bool {
         self.first.levels().first().is_some_and(|level| level.scope == Scope::Own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::tree_of_files::{GIB, MIB, Root, V1_NONE};
+
+    /// A v2 group with this limit, that we are in with others or alone, and a tree of one child of 7 MiB.
+    fn machine(limit: &str, shared: bool) -> Root {
+        let root = Root::new("0::/\n", &["/ /sys/fs/cgroup cgroup2 rw"]);
+        root.v2_group("sys/fs/cgroup", 100 * MIB, limit);
+        root.write("sys/fs/cgroup/memory.oom.group", "1\n");
+        let me = std::process::id();
+        if shared {
+            root.write("sys/fs/cgroup/cgroup.procs", &format!("0\n{me}\n"));
+        }
+        let stat = format!("4000000 (app) S {me} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n");
+        root.write("proc/4000000/stat", &stat);
+        root.write("proc/4000000/status", "RssAnon:\t 4096 kB\nRssFile:\t 1024 kB\nRssShmem:\t 2048 kB\n");
+        root
+    }
+
+    fn scopes(root: &Root, soft_limit: bool) -> Vec<Scope> {
+        let (mut source, choice) = open(root.path(), soft_limit);
+        assert!(choice.readable, "{choice:?}");
+        let mut reading = Reading::new();
+        source.read(Depth::Usage, &mut reading).unwrap();
+        let scopes = |reading: &Reading| reading.levels().iter().map(|level| level.scope).collect::<Vec<_>>();
+        assert_eq!(scopes(&choice.first), scopes(&reading));
+        scopes(&reading)
+    }
+
+    #[test]
+    fn the_source_follows_from_limit_company_and_soft_limit() {
+        use Scope::{Host, Own, Tree};
+        let limit = "268435456";
+        let cases = [
+            (limit, false, false, vec![Own]),
+            (limit, false, true, vec![Own]),
+            (limit, true, false, vec![Own]),
+            (limit, true, true, vec![Own, Tree]),
+            ("max", false, false, vec![Own, Host]),
+            ("max", false, true, vec![Own]),
+            ("max", true, false, vec![Tree, Host]),
+            ("max", true, true, vec![Tree]),
+        ];
+        for (limit, shared, soft_limit, expected) in cases {
+            let found = scopes(&machine(limit, shared), soft_limit);
+            assert_eq!(found, expected, "limit {limit}, shared {shared}, soft limit {soft_limit}");
+        }
+    }
+
+    #[test]
+    fn the_choice_tells_where_the_limit_comes_from() {
+        let root = machine("268435456", false);
+        let (source, choice) = open(root.path(), false);
+        assert_eq!((choice.limit, choice.limit_file), (Some(256 * MIB), Some(root.at("sys/fs/cgroup/memory.max"))));
+        assert_eq!(
+            (choice.oom_group, choice.shmem, choice.shared, choice.tree),
+            (Some(true), Some(1006), false, false)
+        );
+        assert_eq!(choice.description, format!("cgroup v2 {}", root.at("sys/fs/cgroup").display()));
+        assert!(source.events().is_some());
+    }
+
+    #[test]
+    fn the_machine_is_the_room_only_while_no_level_has_a_limit() {
+        let root = machine("max", false);
+        let (mut source, choice) = open(root.path(), false);
+        let host = Level { scope: Scope::Host, usage: 8 * GIB, limit: Some(16 * GIB), ..Level::default() };
+        assert_eq!(choice.first.levels()[1], host);
+        root.write("sys/fs/cgroup/memory.max", "268435456\n");
+        let mut reading = Reading::new();
+        source.read(Depth::Usage, &mut reading).unwrap();
+        assert_eq!(reading.levels().len(), 1, "a limit came live");
+    }
+
+    use crate::cgroup::reading::Level;
+
+    #[test]
+    fn without_a_cgroup_the_tree_is_read_and_the_reason_told() {
+        let root = machine("max", false);
+        std::fs::remove_dir_all(root.at("sys")).unwrap();
+        let (_, choice) = open(root.path(), true);
+        assert_eq!((choice.description.as_str(), choice.readable), ("process tree", true));
+        assert_eq!(choice.first.levels()[0].usage, 7 * MIB);
+        assert!(choice.why_not.unwrap().contains("cannot be seen below"));
+    }
+
+    #[test]
+    fn without_a_readable_tree_the_cgroup_alone_is_read() {
+        let root = machine("max", true);
+        std::fs::remove_file(root.at("proc/self")).unwrap();
+        std::fs::create_dir(root.at("proc/self")).unwrap();
+        for name in ["cgroup", "mountinfo"] {
+            std::fs::copy(root.at(&format!("proc/{}/{name}", std::process::id())), root.at("proc/self").join(name))
+                .unwrap();
+        }
+        let (_, choice) = open(root.path(), true);
+        assert_eq!((choice.by_cgroup(), choice.tree), (true, false));
+        assert!(choice.why_not.unwrap().contains("proc/self"));
+    }
+
+    #[test]
+    fn where_nothing_can_be_read_the_source_only_fails() {
+        let (mut source, choice) = open(Path::new("/nowhere"), false);
+        assert!(!choice.readable);
+        assert_eq!(choice.description, "none");
+        assert!(choice.why_not.unwrap().starts_with("cannot read /nowhere/proc/self/cgroup"));
+        assert!(source.read(Depth::Usage, &mut Reading::new()).is_err());
+    }
+
+    #[test]
+    fn an_unusable_cgroup_gives_way_to_the_tree() {
+        let root = machine("268435456", false);
+        root.write("sys/fs/cgroup/memory.stat", "garbage");
+        let (_, choice) = open(root.path(), true);
+        assert_eq!(choice.description, "process tree");
+        assert!(choice.why_not.unwrap().contains("memory.stat line 1"));
+    }
+
+    #[test]
+    fn company_is_who_lives_and_is_not_ours() {
+        let me = std::process::id();
+        let foreign = "4000001 (x) S 1 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n";
+        let cases = [
+            (format!("{me}\n"), false, "alone"),
+            (format!("{me}\n4000000\n"), false, "with the own child"),
+            (format!("{me}\n4000001\n"), true, "with a stranger"),
+            (format!("{me}\n4000009\n"), false, "with one that has ended"),
+            (format!("0\n{me}\n"), true, "with one from outside of the namespace"),
+            ("4000000\n".to_owned(), true, "not in it"),
+            (String::new(), true, "a group above the own one"),
+            ("garbage\n".to_owned(), true, "unreadable"),
+        ];
+        for (procs, expected, what) in cases {
+            let root = machine("268435456", false);
+            root.write("proc/4000001/stat", foreign);
+            root.write("sys/fs/cgroup/cgroup.procs", &procs);
+            assert_eq!(open(root.path(), false).1.shared, expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn v1_is_chosen_alike() {
+        let root = Root::new("4:memory:/x\n", &["/ /memory cgroup rw,memory"]);
+        root.v1_group("memory/x", MIB, 64 * MIB, 64 * MIB);
+        root.v1_group("memory", MIB, V1_NONE, V1_NONE);
+        let (source, choice) = open(root.path(), false);
+        assert_eq!((choice.limit, choice.oom_group), (Some(64 * MIB), None));
+        assert!(source.describe().starts_with("cgroup v1 "));
+        assert!(source.events().is_none());
     }
 }

@@ -218,20 +218,22 @@ fn locate_below(root: &Path, hierarchy: Hierarchy, group: &Path, mount: &Mount) 
 /// The folder of the own group. Where the names do not match (the mount belongs to another cgroup namespace), it is
 /// the folder whose `cgroup.procs` lists this process.
 fn own_folder(root: &Path, group: &Path, mount: &Mount) -> Result<PathBuf, String> {
-    let by_name = group.strip_prefix(&mount.root).ok().filter(|rest| is_plain(rest)).map(|rest| mount.point.join(rest));
+    let by_name = folder_below(mount, &mount.root, group);
     if let Some(folder) = by_name.filter(|folder| folder.is_dir()) {
         return Ok(folder);
     }
-    let at_point = group.strip_prefix("/").ok().filter(|rest| is_plain(rest)).map(|rest| mount.point.join(rest));
-    let candidates = at_point.into_iter().chain([mount.point.clone()]);
+    let mut candidates = folder_below(mount, Path::new("/"), group).into_iter().chain([mount.point.clone()]);
     candidates
-        .into_iter()
         .find(|folder| lists_us(root, folder))
         .ok_or_else(|| format!("the own group {} cannot be seen below {}", group.display(), mount.point.display()))
 }
 
-fn is_plain(path: &Path) -> bool {
-    path.components().all(|part| matches!(part, Component::Normal(_)))
+/// The folder of `group` if the group `top` is at the mount point.
+fn folder_below(mount: &Mount, top: &Path, group: &Path) -> Option<PathBuf> {
+    let rest = group.strip_prefix(top).ok()?;
+    let is_plain = rest.components().all(|part| matches!(part, Component::Normal(_)));
+    // By parts: joining an empty rest would leave a slash at the end.
+    is_plain.then(|| mount.point.components().chain(rest.components()).collect())
 }
 
 fn lists_us(root: &Path, folder: &Path) -> bool {
@@ -249,4 +251,138 @@ fn own_id(root: &Path) -> Option<i32> {
 pub fn members(folder: &Path) -> Option<Vec<i32>> {
     let text = std::fs::read_to_string(folder.join("cgroup.procs")).ok()?;
     text.lines().map(|line| line.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::tree_of_files::{MIB, Root, V1_NONE};
+
+    /// The kind, the own folder and the ancestors, relative to the root.
+    fn found(root: &Root) -> (Hierarchy, String, Vec<String>) {
+        let discovery = discover(root.path());
+        let short = |path: &PathBuf| path.strip_prefix(root.path()).unwrap().display().to_string();
+        let own = discovery.own.as_ref().map(short).unwrap_or_else(|| discovery.why_not.clone().unwrap());
+        (discovery.hierarchy, own, discovery.ancestors.iter().map(short).collect())
+    }
+
+    #[test]
+    fn docker_on_v2_shows_the_own_group_at_the_mount_point() {
+        let root = Root::new("0::/\n", &["/ /sys/fs/cgroup cgroup2 rw"]);
+        root.v2_group("sys/fs/cgroup", MIB, "max");
+        assert_eq!(found(&root), (Hierarchy::V2, "sys/fs/cgroup".into(), vec![]));
+    }
+
+    #[test]
+    fn a_nested_group_on_v2_shows_all_groups_above_it() {
+        let root = Root::new("0::/kubepods.slice/pod.slice/c\n", &["/ /sys/fs/cgroup cgroup2 rw"]);
+        root.v2_group("sys/fs/cgroup/kubepods.slice", MIB, "max");
+        root.v2_group("sys/fs/cgroup/kubepods.slice/pod.slice", MIB, "max");
+        root.v2_group("sys/fs/cgroup/kubepods.slice/pod.slice/c", MIB, "max");
+        let above = ["sys/fs/cgroup/kubepods.slice/pod.slice", "sys/fs/cgroup/kubepods.slice", "sys/fs/cgroup"];
+        let own = "sys/fs/cgroup/kubepods.slice/pod.slice/c".to_string();
+        assert_eq!(found(&root), (Hierarchy::V2, own, above.map(String::from).to_vec()));
+    }
+
+    #[test]
+    fn on_v2_memory_is_charged_to_the_nearest_group_that_has_the_controller() {
+        let root = Root::new("0::/a/b\n", &["/ /sys/fs/cgroup cgroup2 rw"]);
+        root.v2_group("sys/fs/cgroup/a", MIB, "max");
+        root.write("sys/fs/cgroup/a/b/cgroup.procs", "1\n");
+        assert_eq!(found(&root).1, "sys/fs/cgroup/a");
+    }
+
+    #[test]
+    fn the_root_group_of_v2_has_no_memory_files() {
+        let root = Root::new("0::/\n", &["/ /sys/fs/cgroup cgroup2 rw"]);
+        root.write("sys/fs/cgroup/cgroup.procs", "1\n");
+        let (hierarchy, why, _) = found(&root);
+        assert_eq!(hierarchy, Hierarchy::None);
+        assert!(why.starts_with("no memory.current in"), "{why}");
+    }
+
+    #[test]
+    fn docker_on_v1_mounts_the_own_group_and_names_it_from_the_hosts_root() {
+        let root = Root::new("4:memory:/docker/1f\n", &["/docker/1f /sys/fs/cgroup/memory cgroup rw,memory"]);
+        root.v1_group("sys/fs/cgroup/memory", MIB, V1_NONE, V1_NONE);
+        assert_eq!(found(&root), (Hierarchy::V1, "sys/fs/cgroup/memory".into(), vec![]));
+    }
+
+    #[test]
+    fn a_nested_group_on_v1_shows_all_groups_above_it() {
+        let root = Root::new("4:cpu,memory:/a/b:c\n", &["/ /sys/fs/cgroup/memory cgroup rw,cpu,memory"]);
+        root.v1_group("sys/fs/cgroup/memory/a/b:c", MIB, V1_NONE, V1_NONE);
+        let above = ["sys/fs/cgroup/memory/a", "sys/fs/cgroup/memory"].map(String::from);
+        assert_eq!(found(&root), (Hierarchy::V1, "sys/fs/cgroup/memory/a/b:c".into(), above.to_vec()));
+    }
+
+    #[test]
+    fn the_controller_decides_on_a_hybrid_machine() {
+        let mounts = ["/ /sys/fs/cgroup/unified cgroup2 rw", "/ /sys/fs/cgroup/memory cgroup rw,memory"];
+        let root = Root::new("4:memory:/x\n0::/x\n", &mounts);
+        root.v1_group("sys/fs/cgroup/memory/x", MIB, V1_NONE, V1_NONE);
+        root.write("sys/fs/cgroup/unified/x/cgroup.procs", "");
+        assert_eq!(found(&root).0, Hierarchy::HybridV1);
+        assert_eq!(found(&root).1, "sys/fs/cgroup/memory/x");
+
+        let mounts = ["/ /sys/fs/cgroup/unified cgroup2 rw", "/ /sys/fs/cgroup/cpu cgroup rw,cpu"];
+        let root = Root::new("4:cpu:/x\n0::/x\n", &mounts);
+        root.v2_group("sys/fs/cgroup/unified/x", MIB, "max");
+        assert_eq!(found(&root).0, Hierarchy::HybridV2);
+        assert_eq!(found(&root).1, "sys/fs/cgroup/unified/x");
+    }
+
+    #[test]
+    fn of_several_mounts_the_one_that_shows_most_ancestors_counts() {
+        let mounts = ["/a/b /sys/fs/cgroup cgroup2 rw", "/ /host/cgroup cgroup2 rw", "/other /x cgroup2 rw"];
+        let root = Root::new("0::/a/b\n", &mounts);
+        for folder in ["sys/fs/cgroup", "host/cgroup/a/b", "host/cgroup/a"] {
+            root.v2_group(folder, MIB, "max");
+        }
+        assert_eq!(found(&root).1, "host/cgroup/a/b");
+    }
+
+    #[test]
+    fn mount_points_with_blanks_are_found() {
+        let root = Root::new("0::/\n", &["/ /my\\040cgroups cgroup2 rw"]);
+        root.v2_group("my cgroups", MIB, "max");
+        assert_eq!(found(&root).1, "my cgroups");
+    }
+
+    #[test]
+    fn a_group_outside_of_the_namespace_is_taken_only_where_it_lists_us() {
+        for (path, mount_root) in [("/../../x", "/"), ("/", "/../.."), ("/x/../y", "/")] {
+            let root = Root::new(&format!("0::{path}\n"), &[&format!("{mount_root} /sys/fs/cgroup cgroup2 rw")]);
+            root.v2_group("sys/fs/cgroup", MIB, "max");
+            assert_eq!(found(&root).1, "sys/fs/cgroup", "{path}");
+            root.write("sys/fs/cgroup/cgroup.procs", "1\n2\n");
+            assert_eq!(found(&root).0, Hierarchy::None, "{path}");
+            assert!(found(&root).1.contains("cannot be seen below"), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_above_the_namespace_matches_a_mount_from_above() {
+        let root = Root::new("0::/../x\n", &["/.. /sys/fs/cgroup cgroup2 rw"]);
+        root.v2_group("sys/fs/cgroup/x", MIB, "max");
+        assert_eq!(found(&root).1, "sys/fs/cgroup/x");
+    }
+
+    #[test]
+    fn where_there_is_nothing_the_reason_is_told() {
+        let cases: [(&str, &[&str], &str); 5] = [
+            ("4:memory:/x\n0::/\n", &["/ /sys/fs/cgroup cgroup2 rw"], "a v1 hierarchy that is not mounted"),
+            ("0::/\n", &[], "cgroup v2 is not mounted"),
+            ("3:cpu:/\n", &[], "no hierarchy of this machine carries the memory controller"),
+            ("garbage\n", &[], "line 1: not of the form \"ID:CONTROLLERS:PATH\""),
+            ("4:memory:/x\n", &["/ /memory cgroup rw,memory"], "cannot be seen below"),
+        ];
+        for (cgroup, mounts, expected) in cases {
+            let (hierarchy, why, _) = found(&Root::new(cgroup, mounts));
+            assert_eq!(hierarchy, Hierarchy::None);
+            assert!(why.contains(expected), "{cgroup:?}: {why}");
+        }
+        let discovery = discover(Path::new("/nowhere"));
+        assert!(discovery.why_not.unwrap().starts_with("cannot read /nowhere/proc/self/cgroup: No such file"));
+    }
 }

@@ -94,3 +94,49 @@ fn pread(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::super::parse;
+    use super::*;
+
+    #[test]
+    fn a_file_that_vanishes_is_an_error_with_its_path() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let path = PathBuf::from(format!("/proc/{}/oom_score", child.id()));
+        let mut file = KernelFile::open(path.clone()).unwrap();
+        file.read::<NUMBER, _>(parse::number).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for _ in 0..2 {
+            let error = file.read::<NUMBER, _>(parse::number).unwrap_err();
+            assert_eq!(error.path, path);
+            assert!(matches!(error.cause, Cause::Io(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_comes_back_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        std::fs::write(&path, "1\n").unwrap();
+        let mut file = KernelFile::open(path.clone()).unwrap();
+        // As after ENODEV with the path gone.
+        file.file = None;
+        std::fs::remove_file(&path).unwrap();
+        assert!(file.read::<NUMBER, _>(parse::number).is_err());
+        std::fs::write(&path, "2\n").unwrap();
+        assert_eq!(file.read::<NUMBER, _>(parse::number).unwrap(), 2);
+    }
+
+    #[test]
+    fn a_file_larger_than_expected_is_cut_off_and_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("number");
+        std::fs::write(&path, format!("{:0>100}\n", 1)).unwrap();
+        let mut file = KernelFile::open(path).unwrap();
+        assert!(file.read::<NUMBER, _>(parse::number).is_err());
+    }
+}

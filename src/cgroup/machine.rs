@@ -81,10 +81,14 @@ impl Machine {
     /// # Errors
     /// If it cannot.
     pub fn plausible(&self, usage: u64, file: &KernelFile) -> Result<u64, ReadError> {
-        let most = self.info.total.saturating_add(self.info.swap_total).saturating_mul(PLAUSIBLE);
-        if usage <= most {
+        if usage <= self.most() {
             return Ok(usage);
         }
         Err(file.senseless(parse::Fault { line: 1, flaw: Flaw::Impossible(usage) }))
+    }
+
+    /// More bytes than anything on this machine can hold.
+    pub fn most(&self) -> u64 {
+        self.info.total.saturating_add(self.info.swap_total).saturating_mul(PLAUSIBLE)
     }
 }

@@ -497,7 +497,7 @@ fn digits(word: &[u8]) -> Result<u64, Flaw> {
         return Err(Flaw::Empty);
     }
     if !word.iter().all(u8::is_ascii_digit) {
-        let below = word.strip_prefix(b"-").is_some_and(|rest| rest.iter().all(u8::is_ascii_digit));
+        let below = word.strip_prefix(b"-").is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit));
         return Err(if below { Flaw::Negative(Word::new(word)) } else { Flaw::NotANumber(Word::new(word)) });
     }
     let value = word
@@ -553,6 +553,218 @@ impl<const N: usize> Needed<N> {
         match self.0.iter().find(|(_, seen)| !seen) {
             Some((key, _)) => Err(Flaw::Missing(key).at(1)),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cgroup::tree_of_files::{MEMINFO_SWAP, V1_NONE, V2_STAT, v1_stat as v1_stat_text};
+
+    fn flaw<T: fmt::Debug>(result: Result<T, Fault>) -> String {
+        let fault = result.unwrap_err();
+        format!("{}: {}", fault.line, fault.flaw)
+    }
+
+    #[test]
+    fn a_number_is_digits_and_a_newline_and_nothing_else() {
+        assert_eq!(number(b"0\n"), Ok(0));
+        assert_eq!(number(b"18446744073709551615\n"), Ok(u64::MAX));
+        let bad: [(&[u8], &str); 11] = [
+            (b"", "1: nothing there"),
+            (b"\n", "1: nothing there"),
+            (b"123", "1: cut off before the end of the line"),
+            (b"-5\n", "1: \"-5\" is below zero"),
+            (b"-\n", "1: \"-\" is not a number"),
+            (b"+5\n", "1: \"+5\" is not a number"),
+            (b" 5\n", "1: \" 5\" is not a number"),
+            (b"18446744073709551616\n", "1: \"18446744073709551616\" is beyond 64 bits"),
+            (b"max\n", "1: \"max\" is not a number"),
+            (b"1\n2\n", "1: \"1\\n2\" is not a number"),
+            (b"\x00\xff\n", "1: \"\\x00\\xff\" is not a number"),
+        ];
+        for (text, expected) in bad {
+            assert_eq!(flaw(number(text)), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn max_and_v1s_largest_number_are_no_limit() {
+        assert_eq!(number_or_max(b"max\n"), Ok(None));
+        assert_eq!(number_or_max(b"4096\n"), Ok(Some(4096)));
+        assert!(number_or_max(b"max").is_err());
+        assert_eq!(v1_limit(b"9223372036854771712\n"), Ok(None), "4 KiB pages");
+        assert_eq!(v1_limit(b"9223372036854710272\n"), Ok(None), "64 KiB pages");
+        assert_eq!(v1_limit(b"9223372036854775807\n"), Ok(None));
+        assert_eq!(v1_limit(b"67108864\n"), Ok(Some(67_108_864)));
+    }
+
+    #[test]
+    fn each_key_of_memory_stat_finds_its_field() {
+        let expected = Stat {
+            anon: 1001,
+            file: 1002,
+            shmem: 1006,
+            inactive_file: 1009,
+            active_file: 1010,
+            file_dirty: 1007,
+            file_writeback: 1008,
+            slab_reclaimable: 1011,
+            slab_unreclaimable: 1012,
+            kernel_stack: 1003,
+            pagetables: 1004,
+            sock: 1005,
+            workingset_refault_file: 1013,
+        };
+        assert_eq!(v2_stat(V2_STAT.as_bytes()), Ok(expected));
+    }
+
+    #[test]
+    fn each_total_of_v1s_memory_stat_finds_its_field() {
+        let stat = v1_stat(v1_stat_text(4096).as_bytes()).unwrap();
+        let expected = Stat {
+            anon: 1002,
+            file: 1001,
+            shmem: 1003,
+            inactive_file: 1007,
+            active_file: 1008,
+            file_dirty: 1004,
+            file_writeback: 1005,
+            workingset_refault_file: 1006,
+            ..Stat::default()
+        };
+        assert_eq!(stat.stat, expected);
+        assert_eq!((stat.hierarchical_limit, stat.hierarchical_memsw_limit), (Some(4096), None));
+        assert_eq!(v1_stat(v1_stat_text(V1_NONE).as_bytes()).unwrap().hierarchical_limit, None);
+    }
+
+    #[test]
+    fn a_stat_that_lacks_a_key_of_every_kernel_is_an_error_and_a_younger_key_may_be_missing() {
+        let old = b"anon 1\nfile 2\ninactive_file 3\nactive_file 4\nworkingset_refault 5\n";
+        let stat = v2_stat(old).unwrap();
+        assert_eq!((stat.workingset_refault_file, stat.sock), (5, 0));
+        assert_eq!(flaw(v2_stat(b"anon 1\nfile 2\ninactive_file 3\n")), "1: no \"active_file\" in it");
+        assert_eq!(flaw(v1_stat(b"total_rss 1\n")), "1: no \"total_cache\" in it");
+        let garbage = b"anon 1\nfile x\n";
+        assert_eq!(flaw(v2_stat(garbage)), "2: \"x\" is not a number");
+        assert_eq!(flaw(v2_stat(b"anon 1\nfile")), "2: cut off before the end of the line");
+        assert_eq!(flaw(v2_stat(b"anon 1\nfile\n")), "2: not of the form \"KEY NUMBER\"");
+    }
+
+    #[test]
+    fn events_are_counted_on_both_versions() {
+        let text = b"low 9\nhigh 1\nmax 2\noom 3\noom_kill 4\noom_group_kill 8\n";
+        assert_eq!(v2_events(text), Ok(Events { high: 1, max: 2, oom: 3, oom_kill: 4 }));
+        assert_eq!(v2_events(b"low 0\nhigh 0\nmax 2\noom 3\n").unwrap().oom_kill, 0, "before Linux 4.13");
+        assert_eq!(flaw(v2_events(b"low 0\n")), "1: no \"max\" in it");
+        assert_eq!(v1_oom_control(b"oom_kill_disable 0\nunder_oom 0\noom_kill 4\n").unwrap().oom_kill, 4);
+        assert_eq!(v1_oom_control(b"oom_kill_disable 0\nunder_oom 1\n").unwrap().oom_kill, 0);
+        assert!(v1_oom_control(b"oom_kill_disable 0\nunder_oom 0\noom_kill -1\n").is_err());
+    }
+
+    #[test]
+    fn pressure_is_the_full_lines_first_average() {
+        let text = b"some avg10=1.00 avg60=2.00 avg300=3.00 total=4\nfull avg10=12.34 avg60=0.00 avg300=0.00 total=0\n";
+        assert_eq!(pressure_full_avg10(text), Ok(Some(12.34)));
+        assert_eq!(pressure_full_avg10(b"some avg10=1.00 avg60=2.00 avg300=3.00 total=4\n"), Ok(None));
+        for bad in
+            ["full avg10=nan x\n", "full avg10=-1.00 x\n", "full avg10=200.00 x\n", "full \n", "full avg10=1e1 x\n"]
+        {
+            assert!(pressure_full_avg10(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn meminfo_is_in_bytes() {
+        let info = meminfo(MEMINFO_SWAP.as_bytes()).unwrap();
+        assert_eq!((info.total, info.available), (16 << 30, Some(8 << 30)));
+        assert_eq!((info.swap_total, info.swap_free), (4 << 30, 3 << 30));
+        assert_eq!(meminfo(b"MemTotal: 1 kB\n").unwrap().available, None);
+        assert_eq!(flaw(meminfo(b"MemFree: 1 kB\n")), "1: no \"MemTotal\" in it");
+        assert_eq!(flaw(meminfo(b"MemTotal: 1\n")), "1: not of the form \"KEY: N kB\"");
+        assert_eq!(flaw(meminfo(b"MemTotal: 18014398509481985 kB\n")), "1: \"18014398509481985\" is beyond 64 bits");
+    }
+
+    #[test]
+    fn a_group_may_have_colons_in_its_name() {
+        let text = b"4:cpu,memory:/a.slice:cri:1f\n1:name=systemd:/\n0::/x\n";
+        let found: Vec<_> = memberships(text).map(Result::unwrap).collect();
+        assert_eq!(found[0], Membership { hierarchy: 4, controllers: b"cpu,memory", path: b"/a.slice:cri:1f" });
+        assert!(found[0].has(b"memory") && !found[0].has(b"mem") && !found[0].is_v2());
+        assert!(!found[1].is_v2() && found[2].is_v2());
+        for bad in ["4:memory\n", "x:memory:/\n", "4:memory:relative\n", "\u{0}\n"] {
+            assert!(memberships(bad.as_bytes()).any(|line| line.is_err()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn mountinfo_has_any_number_of_optional_fields() {
+        let text = b"35 31 0:32 /a\\040b /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+            36 31 0:33 / /proc rw shared:1 master:2 - proc proc rw,hidepid=2\n";
+        let found: Vec<_> = mounts(text).map(Result::unwrap).collect();
+        assert_eq!(unescape(found[0].root).collect::<Vec<_>>(), b"/a b");
+        assert_eq!((found[0].fs_type, found[0].has(b"memory")), (&b"cgroup"[..], true));
+        assert_eq!((found[1].point, found[1].has(b"hidepid=2")), (&b"/proc"[..], true));
+        for bad in ["35 31 0:32 / /x rw\n", "35 31 0:32 / /x rw - cgroup\n", "garbage\n"] {
+            assert!(mounts(bad.as_bytes()).any(|line| line.is_err()), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_that_are_none_stay() {
+        let bytes: Vec<u8> = unescape(b"\\134\\377\\400\\08\\").collect();
+        assert_eq!(bytes, b"\\\xff\\400\\08\\");
+    }
+
+    #[test]
+    fn a_process_cannot_lie_about_its_parent_by_its_name() {
+        let text = b"42 (a) R 1 (b) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 3 0 99 ";
+        let stat = process_stat(text).unwrap();
+        assert_eq!((stat.pid, stat.name, stat.state, stat.parent), (42, &b"a) R 1 (b"[..], b'S', 7));
+        assert_eq!((stat.threads, stat.kernel), (3, false));
+        let kernel = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 4 ";
+        assert!(process_stat(kernel).unwrap().kernel);
+        for cut in 0..text.len() - "0 99 ".len() {
+            assert!(process_stat(&text[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_process_holds_what_its_status_says() {
+        let text = b"Name:\tx\\nRssAnon: 9 kB\nVmRSS:\t 6 kB\nRssAnon:\t 1 kB\nRssFile:\t 2 kB\nRssShmem:\t 3 kB\nVmSwap:\t 4 kB\n";
+        let memory = process_memory(text).unwrap();
+        assert_eq!(memory, ProcessMemory { anon: 1024, file: 2048, shmem: 3072, swap: 4096 });
+        assert_eq!(memory.resident(), 6144);
+        assert_eq!(process_memory(b"Name:\tx\nVmRSS:\t 6 kB\n").unwrap().anon, 6144, "before Linux 4.5");
+        assert_eq!(process_memory(b"State:\tZ (zombie)\n").unwrap(), ProcessMemory::default());
+        assert!(process_memory(b"RssAnon:\t 1 kB").is_err());
+    }
+
+    proptest! {
+        /// Whatever a file holds, the parsers answer.
+        #[test]
+        fn no_bytes_make_a_parser_panic(text in prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            "[-0-9 :a-z_/()=.\\\\\n]{0,200}".prop_map(String::into_bytes),
+        ]) {
+            let _ = (number(&text), number_or_max(&text), v1_limit(&text));
+            let _ = (v2_stat(&text), v1_stat(&text), v2_events(&text), v1_oom_control(&text));
+            let _ = (pressure_full_avg10(&text), meminfo(&text), process_stat(&text), process_memory(&text));
+            memberships(&text).for_each(drop);
+            mounts(&text).for_each(drop);
+            unescape(&text).for_each(drop);
+        }
+
+        /// A text that was cut off anywhere is never taken for another value.
+        #[test]
+        fn a_number_cut_off_is_never_another_number(value: u64, cut in 0usize..20) {
+            let text = format!("{value}\n");
+            if let Some(part) = text.as_bytes().get(..cut).filter(|part| part.len() < text.len()) {
+                prop_assert!(number(part).is_err());
+            }
         }
     }
 }

@@ -99,7 +99,7 @@ impl Facts {
         self.processes = self.processes.saturating_add(1);
         let at = self.largest().partition_point(|other| other.rss() >= fact.rss());
         self.named = self.named.saturating_add(1).min(NAMED);
-        if let Some(places) = self.largest.get_mut(at..self.named) {
+        if let Some(places @ [_, ..]) = self.largest.get_mut(at..self.named) {
             places.rotate_right(1);
             places.iter_mut().take(1).for_each(|place| *place = fact);
         }
@@ -121,4 +121,63 @@ fn fact(folder: &Folder, pid: i32) -> Option<Fact> {
         rss_shmem: shmem,
         swap,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::tree_of_files::Root;
+
+    fn machine(sizes: impl IntoIterator<Item = u64>) -> Root {
+        let root = Root::new("", &[]);
+        let me = std::process::id();
+        for (pid, kilobytes) in (4_000_000..).zip(sizes) {
+            let stat = format!("{pid} (w\u{7f}\n\") S {me} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 9 9\n");
+            root.write(&format!("proc/{pid}/stat"), &stat);
+            let status = format!("RssAnon:\t {kilobytes} kB\nRssFile:\t 1 kB\nRssShmem:\t 2 kB\nVmSwap:\t 3 kB\n");
+            root.write(&format!("proc/{pid}/status"), &status);
+        }
+        root
+    }
+
+    fn gather(root: &Root) -> Facts {
+        Facts::gather(&mut List::open(root.path()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_fact_holds_all_that_is_known() {
+        let facts = gather(&machine([100]));
+        let expected = Fact {
+            pid: 4_000_000,
+            parent: i32::try_from(std::process::id()).unwrap(),
+            name: Name::new(b"w\x7f\n\""),
+            state: b'S',
+            threads: 3,
+            rss_anon: 100 << 10,
+            rss_file: 1 << 10,
+            rss_shmem: 2 << 10,
+            swap: 3 << 10,
+        };
+        assert_eq!((facts.largest(), facts.processes), (&[expected][..], 1));
+        assert_eq!(expected.name.to_string(), "w\\x7f\\n\\\"");
+        assert_eq!(expected.rss(), 103 << 10);
+    }
+
+    #[test]
+    fn the_largest_are_named_in_order_and_all_are_counted() {
+        // 40 sizes, each once, in no order.
+        let facts = gather(&machine((0..40).map(|number| (number * 23) % 40)));
+        let sizes: Vec<_> = facts.largest().iter().map(|fact| fact.rss_anon >> 10).collect();
+        assert_eq!(sizes, (24..40).rev().collect::<Vec<_>>());
+        assert_eq!(facts.processes, 40);
+    }
+
+    #[test]
+    fn processes_that_vanish_or_hold_garbage_are_left_out() {
+        let root = machine([1, 2, 3]);
+        std::fs::remove_file(root.at("proc/4000000/status")).unwrap();
+        root.write("proc/4000001/status", "RssAnon:\t lots\n");
+        let pids: Vec<_> = gather(&root).largest().iter().map(|fact| fact.pid).collect();
+        assert_eq!(pids, [4_000_002]);
+    }
 }

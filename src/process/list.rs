@@ -82,8 +82,8 @@ impl List {
     }
 }
 
-/// `None` for what is gone, hidden, dead or part of the kernel.
-fn look_at(folder: &Folder, pid: i32) -> Option<Process> {
+/// One process; `None` for what is gone, hidden, dead or part of the kernel.
+pub fn look_at(folder: &Folder, pid: i32) -> Option<Process> {
     // 64 bytes for the name, and numbers: 19 fields of at most 20 digits.
     let mut buffer = [0; 512];
     let stat = parse::process_stat(folder.read(pid, "stat", &mut buffer).ok()?).ok()?;
@@ -118,4 +118,93 @@ fn mark_descendants(processes: &mut [Process], ancestor: i32) {
 fn is_ours(processes: &[Process], pid: i32) -> bool {
     let at = processes.binary_search_by_key(&pid, |process| process.pid);
     at.ok().and_then(|at| processes.get(at)).is_some_and(|process| process.ours)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+    use crate::cgroup::tree_of_files::Root;
+
+    fn process(root: &Root, pid: i32, parent: i32, name: &str, state: char) {
+        let stat = format!("{pid} ({name}) {state} {parent} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n");
+        root.write(&format!("proc/{pid}/stat"), &stat);
+    }
+
+    fn pids(processes: &[Process]) -> Vec<i32> {
+        let mut pids: Vec<_> = processes.iter().map(|process| process.pid).collect();
+        pids.sort_unstable();
+        pids
+    }
+
+    /// 5 → 9 → 3 → 8, a stranger 7, a zombie 11 of 5, a folder that is no process.
+    fn machine() -> Root {
+        let root = Root::new("", &[]);
+        for (pid, parent) in [(5, 1), (9, 5), (3, 9), (8, 3), (7, 1)] {
+            process(&root, pid, parent, "x) R 5 (", 'S');
+        }
+        process(&root, 11, 5, "zombie", 'Z');
+        root.write("proc/12/stat", "12 (short");
+        root.write("proc/sys/vm/x", "");
+        root.write("proc/0013/stat", "13 (x) S 5 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n");
+        root
+    }
+
+    #[test]
+    fn descendants_are_found_in_any_order_of_numbers() {
+        let root = machine();
+        let mut list = List::open(root.path()).unwrap();
+        assert_eq!(pids(list.descendants_of(5).unwrap()), [3, 8, 9]);
+        assert_eq!(pids(list.descendants_of(9).unwrap()), [3, 8], "a second scan starts anew");
+        assert_eq!(pids(list.descendants_of(8).unwrap()), [] as [i32; 0]);
+    }
+
+    #[test]
+    fn pid_1_answers_for_everyone() {
+        let root = machine();
+        process(&root, 20, 0, "exec'd from outside", 'T');
+        let mut list = List::open(root.path()).unwrap();
+        assert_eq!(pids(list.descendants_of(1).unwrap()), [3, 5, 7, 8, 9, 20]);
+    }
+
+    #[test]
+    fn a_circle_of_parents_ends() {
+        let root = Root::new("", &[]);
+        process(&root, 2, 3, "a", 'S');
+        process(&root, 3, 2, "b", 'S');
+        let mut list = List::open(root.path()).unwrap();
+        assert!(list.descendants_of(7).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_proc_that_is_missing_or_of_another_namespace_is_an_error() {
+        let error = List::open(Path::new("/nowhere")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read /nowhere/proc/self: No such file"), "{error}");
+        let root = Root::new("", &[]);
+        std::fs::remove_file(root.at("proc/self")).unwrap();
+        std::os::unix::fs::symlink("1", root.at("proc/self")).unwrap();
+        let error = List::open(root.path()).unwrap_err().to_string();
+        assert!(error.ends_with("it belongs to another PID namespace"), "{error}");
+    }
+
+    /// A real child that waits until its standard input is closed.
+    fn child() -> Child {
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn real_children_are_found_and_their_memory_is_counted() {
+        let mut child = child();
+        let pid = i32::try_from(child.id()).unwrap();
+        let mut list = List::open(Path::new("/")).unwrap();
+        assert!(pids(list.descendants().unwrap()).contains(&pid));
+        assert!(!pids(list.descendants().unwrap()).contains(&i32::try_from(std::process::id()).unwrap()));
+        child.kill().unwrap();
+        // Not waited for yet: a zombie holds nothing and is none.
+        while list.descendants().unwrap().iter().any(|process| process.pid == pid) {
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+    }
 }

@@ -4,12 +4,13 @@
 //! process of the namespace and 15 µs for each of the tree, so 3 ms on a desktop with 300 processes. What processes
 //! share (a forked child's pages, shared memory) is counted once for each: the sum errs on the high side.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::list::List;
 use super::memory;
 use crate::cgroup::machine::Machine;
-use crate::cgroup::parse::{Fault, Flaw, ProcessMemory};
+use crate::cgroup::parse::{Flaw, ProcessMemory};
 use crate::cgroup::reading::{Level, Reading, Scope, Stat};
 use crate::cgroup::source::{Cause, Depth, ReadError, Source};
 
@@ -60,7 +61,7 @@ impl Tree {
         let (folder, processes) = self.list.last();
         let mut sum = ProcessMemory::default();
         for process in processes {
-            match memory::of(folder, process.pid) {
+            match memory::of(folder, process.pid).and_then(|memory| plausible(memory, &self.machine)) {
                 Ok(memory) => sum = add(sum, memory),
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
@@ -69,19 +70,14 @@ impl Tree {
                 }
             }
         }
-        self.plausible(&sum)?;
         Ok(sum)
     }
+}
 
-    /// Shared pages count once for each process, so that only a single process's share is bounded by the machine; a
-    /// sum beyond 2^62 is nonsense all the same.
-    fn plausible(&self, sum: &ProcessMemory) -> Result<(), ReadError> {
-        if sum.resident() < 1 << 62 && sum.swap < 1 << 62 {
-            return Ok(());
-        }
-        let what = Fault { line: 1, flaw: Flaw::Impossible(sum.resident()) }.flaw.to_string();
-        Err(ReadError { path: self.list.folder().path().to_path_buf(), cause: Cause::Content { line: 1, what } })
-    }
+/// Only anonymous memory and swap are bounded by the machine: a page of a file counts as often as it is mapped.
+fn plausible(memory: ProcessMemory, machine: &Machine) -> io::Result<ProcessMemory> {
+    let private = memory.anon.max(memory.swap);
+    if private <= machine.most() { Ok(memory) } else { Err(io::Error::other(Flaw::Impossible(private).to_string())) }
 }
 
 fn add(sum: ProcessMemory, memory: ProcessMemory) -> ProcessMemory {
@@ -94,7 +90,7 @@ fn add(sum: ProcessMemory, memory: ProcessMemory) -> ProcessMemory {
 }
 
 /// What happens to processes in passing: they end, or become somebody else's and are hidden.
-fn is_passing(error: &std::io::Error) -> bool {
+fn is_passing(error: &io::Error) -> bool {
     use nix::libc::{EACCES, ENOENT, EPERM, ESRCH};
     matches!(error.raw_os_error(), Some(ENOENT | ESRCH | EACCES | EPERM))
 }
@@ -109,5 +105,64 @@ impl Source for Tree {
 
     fn describe(&self) -> &str {
         "process tree"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::tree_of_files::{GIB, MEMINFO_SWAP, MIB, Root};
+
+    fn machine() -> Root {
+        let root = Root::new("", &[]);
+        let me = std::process::id();
+        for (pid, parent) in [(4_000_000, me), (4_000_001, 4_000_000), (4_000_002, 1)] {
+            let stat = format!("{pid} (x) S {parent} 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n");
+            root.write(&format!("proc/{pid}/stat"), &stat);
+            let status = "RssAnon:\t 4096 kB\nRssFile:\t 1024 kB\nRssShmem:\t 2048 kB\nVmSwap:\t 512 kB\n";
+            root.write(&format!("proc/{pid}/status"), status);
+        }
+        root
+    }
+
+    #[test]
+    fn the_tree_is_the_sum_of_its_processes() {
+        let root = machine();
+        root.write("proc/meminfo", MEMINFO_SWAP);
+        let mut source = Tree::open(root.path()).unwrap();
+        let mut reading = Reading::new();
+        source.read(Depth::Full, &mut reading).unwrap();
+        let stat = Stat { anon: 8 * MIB, file: 6 * MIB, shmem: 4 * MIB, ..Stat::default() };
+        let level = Level {
+            scope: Scope::Tree,
+            usage: 14 * MIB,
+            limit: None,
+            swap_usage: MIB,
+            swap_capacity: MIB + 3 * GIB,
+            stat: Some(stat),
+        };
+        assert_eq!(reading.levels(), [level]);
+        source.read(Depth::Usage, &mut reading).unwrap();
+        assert_eq!(reading.levels(), [Level { stat: None, ..level }]);
+    }
+
+    #[test]
+    fn a_process_that_vanishes_counts_nothing_and_garbage_costs_the_reading() {
+        let root = machine();
+        let mut source = Tree::open(root.path()).unwrap();
+        std::fs::remove_file(root.at("proc/4000001/status")).unwrap();
+        let mut reading = Reading::new();
+        source.read(Depth::Usage, &mut reading).unwrap();
+        assert_eq!(reading.levels()[0].usage, 7 * MIB);
+        for garbage in ["RssAnon:\t -1 kB\n", "RssAnon:\t 99999999999999999999 kB\n", "RssAnon:\t 5"] {
+            root.write("proc/4000000/status", garbage);
+            let error = source.read(Depth::Usage, &mut reading).unwrap_err();
+            assert_eq!(error.path, root.at("proc/4000000/status"));
+            assert_eq!(reading.levels()[0].usage, 7 * MIB, "the last good one");
+        }
+        for kilobytes in [65 << 20, u64::MAX >> 10] {
+            root.write("proc/4000000/status", &format!("RssAnon:\t {kilobytes} kB\n"));
+            assert!(source.read(Depth::Usage, &mut reading).is_err(), "{kilobytes} kB");
+        }
     }
 }
