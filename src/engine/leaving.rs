@@ -129,7 +129,7 @@ impl Engine {
         if leaving.rest == Rest::Gone && self.runs.is_empty() {
             leaving.record = match leaving.record {
                 Record::Wanted => {
-                    commands.push(Command::RecordLast);
+                    commands.push(Command::RecordLast { code: leaving.code });
                     Record::Asked(self.now.after(RECORD_WAIT))
                 }
                 Record::Asked(until) if until <= self.now => Record::Done,

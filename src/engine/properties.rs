@@ -78,7 +78,7 @@ impl Laws {
 
     fn obey(&mut self, command: &Command) {
         let silent = matches!(command, Command::Note(_) | Command::Read | Command::ReadFull | Command::Exit(_));
-        let book = matches!(command, Command::OpenIncident | Command::CloseIncident | Command::RecordLast);
+        let book = matches!(command, Command::OpenIncident | Command::CloseIncident | Command::RecordLast { .. });
         let leaving = matches!(command, Command::SignalLeftovers(_));
         assert!(!self.settings.dry_run || silent || book || leaving, "a dry run touches nothing: {command:?}");
         match command {
@@ -110,7 +110,7 @@ impl Laws {
                 assert!(self.stopping && !self.exited);
                 self.doomed = true;
             }
-            Command::SignalLeftovers(_) | Command::RecordLast => assert!(self.exited),
+            Command::SignalLeftovers(_) | Command::RecordLast { .. } => assert!(self.exited),
             Command::NoteProcesses => assert!(self.stopping),
             Command::Exit(_) => {
                 assert!(self.exited && self.running.is_empty());

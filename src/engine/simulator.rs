@@ -188,7 +188,7 @@ impl World {
                 }
             }
             Command::SignalLeftovers(_) => self.gone = Some(self.now.after(Duration::from_millis(1))),
-            Command::RecordLast => self.recorded = Some(self.now.after(Duration::from_millis(1))),
+            Command::RecordLast { .. } => self.recorded = Some(self.now.after(Duration::from_millis(1))),
             _ => {}
         }
         self.log.push((self.now, command));
@@ -510,7 +510,7 @@ fn a_fill_that_nobody_could_see_is_told_as_the_kernels_doing() {
     let exit = Exit::Signal(Signal::KILL);
     let note = Command::Note(Note::AppExited { exit, oom_killed: true, stopped: false });
     assert_eq!(world.count(|command| *command == note), 1);
-    assert_eq!(world.count(|command| *command == Command::RecordLast), 1);
+    assert_eq!(world.count(|command| matches!(command, Command::RecordLast { code: 137 })), 1);
 }
 
 #[test]
