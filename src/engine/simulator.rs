@@ -416,7 +416,7 @@ fn what_does_not_die_is_killed_again_and_again() {
 
 #[test]
 fn a_plateau_at_94_percent_for_days_is_left_alone() {
-    for (limit, span) in [(512 * MIB, 900), (4 * GIB, 3600), (64 * GIB, 2 * 86_400)] {
+    for (limit, span) in [(512 * MIB, 900), (4 * GIB, 3600), (128 * GIB, 2 * 86_400)] {
         let world = World::new(hooked(), limit, move |time| {
             let noise = 0.0005 * (time * 7.0).sin() + 0.0002 * (time * 311.0).sin();
             Memory { heap: (limit as f64 * (0.94_f64.min(time / 300.0) + noise)) as u64, cache: limit }
