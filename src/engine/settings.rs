@@ -214,3 +214,33 @@ impl Default for Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_lies_between_one_byte_and_the_limit_or_is_none() {
+        for (threshold, limit, level) in [
+            (Threshold::Percent(60.0), 1000, Some(600)),
+            (Threshold::Percent(100.0), 1000, Some(1000)),
+            (Threshold::Percent(0.01), 1000, None),
+            (Threshold::Bytes(400), 1000, Some(400)),
+            (Threshold::Bytes(400), 256, None),
+            (Threshold::Bytes(0), 256, None),
+            (Threshold::Below(64), 1000, Some(936)),
+            (Threshold::Below(64), 64, None),
+            (Threshold::Below(64), 32, None),
+            (Threshold::Off, 1000, None),
+        ] {
+            assert_eq!(threshold.bytes(limit), level, "{threshold:?} of {limit}");
+        }
+    }
+
+    #[test]
+    fn stages_ascend_and_are_called_as_users_call_them() {
+        assert!(Stage::LADDER.is_sorted() && Stage::LADDER.iter().all(|stage| *stage > Stage::Normal));
+        assert_eq!(Stage::Normal.to_string(), "normal");
+        assert_eq!(Stage::LADDER.map(Stage::name), ["trace", "capture", "stop", "kill"]);
+    }
+}
