@@ -71,6 +71,11 @@ impl Engine {
         };
         let by_kill = exit == Exit::Signal(Signal::KILL) && !killed;
         let oom_killed = by_kill && self.oom.explains_death(self.now);
+        let times = self.oom.untold();
+        if times > 0 && !oom_killed {
+            // Another process of the group, or the app itself in the moment in which memini killed it: told either way.
+            commands.push(Command::Note(Note::OomKill { times }));
+        }
         commands.push(Command::Note(Note::AppExited { exit, oom_killed, stopped }));
         let code = match (oom_killed, stopped) {
             (true, _) => remapped(OOM_KILLED, &self.settings),
@@ -236,7 +241,7 @@ mod tests {
             assert!(scene.read(93, 0).contains(&Command::StopApp));
             let commands = scene.exit(exit);
             assert_eq!(commands.first(), Some(&noted(exit, false, true)));
-            assert_eq!(commands.last(), Some(&Command::RecordLast));
+            assert_eq!(commands.last(), Some(&Command::RecordLast { code: 42 }));
             assert_eq!(scene.tell(secs(1), Event::Recorded), [Command::Exit(42)]);
         }
     }
@@ -246,7 +251,7 @@ mod tests {
         let mut scene = Scene::new(Settings::default());
         scene.read(70, 0);
         assert_eq!(scene.tell(secs(0), Event::Recorded), [], "nobody asked");
-        assert_eq!(scene.exit(LEFT).last(), Some(&Command::RecordLast));
+        assert_eq!(scene.exit(LEFT).last(), Some(&Command::RecordLast { code: 3 }));
         assert_eq!(scene.wait(), (secs(2), vec![Command::Exit(3)]));
     }
 
@@ -255,7 +260,7 @@ mod tests {
         let mut scene = Scene::new(Settings::default());
         scene.read(70, 0);
         assert!(!scene.read(0, 0).contains(&Command::CloseIncident), "its memory is gone because it died");
-        assert_eq!(scene.exit(Exit::Code(1)).last(), Some(&Command::RecordLast));
+        assert_eq!(scene.exit(Exit::Code(1)).last(), Some(&Command::RecordLast { code: 1 }));
         let mut scene = Scene::new(Settings::default());
         scene.read(70, 0);
         scene.read(0, 0);
@@ -276,9 +281,11 @@ mod tests {
             scene.read(10, 0);
             scene.read(10, kills);
             let commands = scene.exit(exit);
-            assert_eq!(commands.first(), Some(&noted(exit, oom_killed, false)), "{exit:?} {kills}");
+            assert!(commands.contains(&noted(exit, oom_killed, false)), "{exit:?} {kills}");
+            let told = commands.contains(&Command::Note(Note::OomKill { times: kills }));
+            assert_eq!(told, kills > 0 && !oom_killed, "a kill is told one way or the other: {exit:?} {kills}");
             if oom_killed {
-                assert_eq!(commands.last(), Some(&Command::RecordLast));
+                assert_eq!(commands.last(), Some(&Command::RecordLast { code }));
                 assert_eq!(scene.tell(secs(0), Event::Recorded), [Command::Exit(code)]);
             } else {
                 assert_eq!(commands.last(), Some(&Command::Exit(code)));
@@ -302,7 +309,8 @@ mod tests {
         scene.read(10, 0);
         assert!(scene.read(98, 0).contains(&Command::KillTree));
         scene.read(0, 1);
-        assert_eq!(scene.exit(killed).first(), Some(&noted(killed, false, true)));
+        let commands = scene.exit(killed);
+        assert_eq!(commands[..2], [Command::Note(Note::OomKill { times: 1 }), noted(killed, false, true)]);
         assert_eq!(scene.tell(secs(0), Event::Recorded), [Command::Exit(75)]);
     }
 
@@ -318,7 +326,7 @@ mod tests {
             (span, commands.first()),
             (secs(1), Some(&Command::SignalHook { run: Run(1), signal: Signal::KILL }))
         );
-        let abandoned = vec![Command::AbandonHook { run: Run(1) }, Command::RecordLast];
+        let abandoned = vec![Command::AbandonHook { run: Run(1) }, Command::RecordLast { code: 3 }];
         assert_eq!(scene.wait(), (secs(1), abandoned));
         assert_eq!(scene.tell(secs(0), Event::Recorded), [Command::Exit(3)]);
     }
