@@ -142,7 +142,7 @@ impl Watch {
         }
         let full = std::mem::take(&mut self.asked) || reading.levels().iter().any(|level| level.stat.is_some());
         self.levels.take(now, reading, full, settings);
-        self.sleep = self.levels.sleep(self.ceiling);
+        self.sleep = self.levels.sleep(self.ceiling).max(settings.reading_pause);
         if full {
             self.last_full = Some(now);
         }
@@ -419,6 +419,19 @@ mod tests {
         let mut scene = Scene::new(Settings::default());
         scene.tell(Duration::ZERO, Event::Deadline);
         assert_eq!(scene.glance(99), []);
+    }
+
+    #[test]
+    fn where_a_reading_is_dear_there_is_a_pause_between_two() {
+        let pause = Duration::from_millis(50);
+        for (settings, sleep) in [
+            (Settings::default(), Duration::from_millis(2)),
+            (Settings { reading_pause: pause, ..Settings::default() }, pause),
+        ] {
+            let mut scene = Scene::new(settings);
+            scene.read(60, 0);
+            assert_eq!(scene.engine.deadline(), Some(scene.now.after(sleep)));
+        }
     }
 
     #[test]
