@@ -423,15 +423,15 @@ mod tests {
 
     #[test]
     fn where_a_reading_is_dear_there_is_a_pause_between_two() {
-        let pause = Duration::from_millis(50);
-        for (settings, sleep) in [
-            (Settings::default(), Duration::from_millis(2)),
-            (Settings { reading_pause: pause, ..Settings::default() }, pause),
-        ] {
-            let mut scene = Scene::new(settings);
-            scene.read(60, 0);
-            assert_eq!(scene.engine.deadline(), Some(scene.now.after(sleep)));
-        }
+        let sleep = |reading_pause| {
+            let mut scene = Scene::new(Settings { reading_pause, ..Settings::default() });
+            scene.read(79, 0);
+            scene.engine.deadline().unwrap().since(scene.now)
+        };
+        let cadence = sleep(Duration::ZERO);
+        assert!(cadence < LONGEST / 2, "{cadence:?}");
+        assert_eq!(sleep(cadence / 2), cadence);
+        assert_eq!(sleep(cadence * 2), cadence * 2);
     }
 
     #[test]
