@@ -31,6 +31,7 @@ fn start(arguments: Vec<OsString>) -> u8 {
             command::worker::run(&words)
         }
         Ok(Invocation::Check { json, soft_limit, dir, gauge }) => {
+            log_for_people();
             let question = command::check::Question { json, soft_limit, gauge, dir };
             let (answer, code) = command::check::check(std::path::Path::new("/"), &question);
             print(&answer, code)
@@ -41,6 +42,13 @@ fn start(arguments: Vec<OsString>) -> u8 {
             failure.code
         }
     }
+}
+
+/// The log of a command that ends at once: what goes wrong on the way to its answer is told on standard error. PID 1 has
+/// a sink of its own, because this one panics on a closed pipe.
+fn log_for_people() {
+    // It fails only when a logger is set already, and then that one serves.
+    let _ = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Warn).init();
 }
 
 /// Writes this to standard output, for a command that ends with it.
