@@ -56,7 +56,8 @@ def write_sites(path):
     with open(path + ".partial", "w", encoding="utf-8") as file:
         for site in tracemalloc.take_snapshot().statistics("lineno")[:SITES]:
             frame = site.traceback[0]
-            print(f"{site.size / MIB:8.1f} MiB {site.count:6} blocks  {frame.filename}:{frame.lineno}", file=file)
+            place = f"{os.path.relpath(frame.filename)}:{frame.lineno}"
+            print(f"{site.size / MIB:8.1f} MiB {site.count:6} blocks  {place}", file=file)
     os.rename(path + ".partial", path)
 
 
