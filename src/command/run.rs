@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::cgroup::choose::{self, Choice};
 use crate::cgroup::reading::Scope;
@@ -20,6 +21,10 @@ use crate::units::Size;
 
 /// memini's own failure, usage and configuration included.
 pub const FAILURE: u8 = 125;
+
+/// How long the rest of memini's start waits for the app's exec: where cores are few or busy the two would compete, and
+/// the app has nothing to be watched before its exec.
+const HEAD_START: Duration = Duration::from_millis(20);
 
 type Opened = (Box<dyn Source>, Choice);
 
@@ -76,6 +81,7 @@ fn start(config: Config) -> Result<Supervisor, String> {
         format!("cannot start {name}: {error}")
     })?;
     // From here on the app runs, and memini may not fail any more: as PID 1, its end would be the app's.
+    app.go_first(&signals, HEAD_START);
     Ok(settle(config, clock, signals, app, opened))
 }
 
