@@ -95,10 +95,10 @@ impl fmt::Display for Sentence<'_> {
                 write!(out, "under the limit of {} the stage {stage} can never begin; it is left out", Size(*limit))
             }
             Note::OomKill { times: 1 } => {
-                write!(out, "the kernel's OOM killer has killed a process here; the app lives on")
+                write!(out, "the kernel's OOM killer has killed a process of this group")
             }
             Note::OomKill { times } => {
-                write!(out, "the kernel's OOM killer has killed {times} times here; the app lives on")
+                write!(out, "the kernel's OOM killer has killed {times} processes of this group")
             }
             Note::Thrashing { refaults, pressure, sample } => {
                 write!(out, "thrashing: {refaults:.0} pages a second are read again")?;
