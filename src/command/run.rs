@@ -145,7 +145,7 @@ fn prepare_for_pressure() -> Latency {
     if let Err(error) = memory::lock() {
         log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
     }
-    schedule::ask_for_low_latency()
+    schedule::ask_for_short_slice()
 }
 
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
