@@ -22,6 +22,10 @@ use crate::units::Size;
 /// memini's own failure, usage and configuration included.
 pub const FAILURE: u8 = 125;
 
+/// How long the rest of memini's start waits for the app's exec: where cores are few or busy the two would compete, and
+/// the app has nothing to be watched before its exec.
+const HEAD_START: Duration = Duration::from_millis(20);
+
 type Opened = (Box<dyn Source>, Choice);
 
 /// Runs the app. The exit code.
@@ -77,6 +81,7 @@ fn start(config: Config) -> Result<Supervisor, String> {
         format!("cannot start {name}: {error}")
     })?;
     // From here on the app runs, and memini may not fail any more: as PID 1, its end would be the app's.
+    app.go_first(&signals, HEAD_START);
     Ok(settle(config, clock, signals, app, opened))
 }
 
@@ -140,7 +145,7 @@ fn prepare_for_pressure() -> Latency {
     if let Err(error) = memory::lock() {
         log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
     }
-    schedule::ask_for_low_latency()
+    schedule::ask_for_short_slice()
 }
 
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as

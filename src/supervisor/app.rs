@@ -1,11 +1,13 @@
 //! The app: one child, its signals, and its place on the terminal.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::engine::event::Exit;
-use crate::sys::mask::ChildDisposition;
+use crate::sys::mask::{ChildDisposition, SignalDescriptor};
+use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
 use crate::sys::signal::Signal;
 use crate::sys::spawn::{self, ExecOutcome, ExecResult, Options, Program};
@@ -61,6 +63,17 @@ impl App {
             resumes: 0,
             refused: false,
         })
+    }
+
+    /// Lets it have the processor until its exec has happened, a signal waits to be forwarded or this time has passed.
+    pub fn go_first(&self, signals: &SignalDescriptor, at_most: Duration) {
+        let mut wait = Wait::new();
+        wait.add(signals.as_fd(), Interest::Read, ());
+        if let Some(exec) = self.exec() {
+            wait.add(exec.as_fd(), Interest::Read, ());
+        }
+        // What has happened is found by the loop; that nothing could be waited for changes nothing.
+        let _ = wait.wait(Some(at_most));
     }
 
     /// Its process id.

@@ -46,6 +46,7 @@ use crate::sys::mask::{self, Arrival, SignalDescriptor};
 use crate::sys::memory::Ballast;
 use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
+use crate::sys::schedule;
 use crate::sys::signal::Signal;
 use app::App;
 use recording::Recording;
@@ -402,11 +403,15 @@ impl Supervisor {
         match command {
             Command::Read => self.pending.push_back(Pending::Read(Depth::Usage)),
             Command::ReadFull => self.pending.push_back(Pending::Read(Depth::Full)),
-            Command::OpenIncident => self.recording.begin(),
+            Command::OpenIncident => {
+                schedule::ask_for_low_latency();
+                self.recording.begin();
+            }
             Command::Note(note) => self.note(note),
             Command::CloseIncident => {
                 self.recording.end(self.since_start());
                 self.stage = Stage::Normal;
+                schedule::ask_for_short_slice();
             }
             Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
             Command::SignalHook { run, signal } => self.workers.signal_hook(*run, *signal),
