@@ -15,8 +15,7 @@ use crate::supervisor::app::App;
 use crate::supervisor::watch::Watch;
 use crate::supervisor::{Clock, Parts, Supervisor, log as sink};
 use crate::sys::mask::{ChildDisposition, SignalDescriptor};
-use crate::sys::schedule::{self, Latency};
-use crate::sys::{descriptors, memory, process};
+use crate::sys::{descriptors, memory, process, schedule};
 use crate::units::Size;
 
 /// memini's own failure, usage and configuration included.
@@ -118,7 +117,9 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
-    let latency = if config.watch { prepare_for_pressure() } else { Latency::Normal };
+    if config.watch {
+        prepare_for_pressure();
+    }
     let opened =
         config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
     let mut reading_pause = Duration::ZERO;
@@ -136,16 +137,16 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
         None => (None, None),
     };
     let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
-    announce(&config, &app, choice.as_ref(), latency);
+    announce(&config, &app, choice.as_ref());
     let source = choice.map(|choice| choice.description).unwrap_or_default();
     Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
 }
 
-fn prepare_for_pressure() -> Latency {
+fn prepare_for_pressure() {
     if let Err(error) = memory::lock() {
         log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
     }
-    schedule::ask_for_short_slice()
+    schedule::ask_for_short_slice();
 }
 
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
@@ -183,7 +184,7 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
 }
 
 /// The one start-up line, and what is worth a warning.
-fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latency) {
+fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     let version = env!("CARGO_PKG_VERSION");
     let own = process::own_id();
     let name = config.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -224,7 +225,7 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latenc
         choice.description,
         config.dir.display()
     );
-    log::debug!("scheduling: {}; {} usable cores", latency.name(), schedule::usable_cores());
+    log::debug!("{} usable cores", schedule::usable_cores());
     if choice.oom_group == Some(true) {
         log::debug!("memory.oom.group is set: the kernel's OOM killer would take memini along");
     }
