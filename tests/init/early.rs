@@ -60,8 +60,7 @@ fn a_signal_in_the_first_moments_of_pid_1_ends_the_app() {
 fn a_signal_in_the_first_moments_of_an_ordinary_process_ends_the_app_or_memini_before_it() {
     for options in MODES {
         for moment in moments() {
-            let running = Memini::at(Place::Child).options(options).start(["sleep", "1000"]);
-            let mut running = running;
+            let mut running = Memini::at(Place::Child).options(options).start(["sleep", "1000"]);
             let pid = running.pid_of_any_name();
             let_pass(moment);
             process::send(pid, TERM);
@@ -95,11 +94,16 @@ while True: signal.pause()
 
 #[test]
 fn what_came_before_the_app_existed_is_delivered_to_it() {
-    // The launcher blocks some signals, draws them, and becomes memini, which finds them pending.
+    // The launcher blocks some signals, is sent them, and becomes memini, which finds them pending. Another process
+    // sends them: what memini draws itself is not for the app.
     let launcher = "
 block(set_of(signal.SIGTERM, signal.SIGUSR1, 40))
-for number in (signal.SIGTERM, signal.SIGUSR1, 40, 40):
-    os.kill(os.getpid(), number)
+sender = os.fork()
+if sender == 0:
+    for number in (signal.SIGTERM, signal.SIGUSR1, 40, 40):
+        os.kill(os.getppid(), number)
+    os._exit(0)
+os.waitpid(sender, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 ";
     let app = "

@@ -7,9 +7,9 @@ import ctypes, errno, os, signal, sys, time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
-SIGPROCMASK, SIGPENDING, SIGTIMEDWAIT, SIGQUEUEINFO, TGKILL, CLONE = {
-    "x86_64": (14, 127, 128, 129, 234, 56),
-    "aarch64": (135, 136, 137, 138, 131, 220),
+SIGACTION, SIGPROCMASK, SIGPENDING, SIGTIMEDWAIT, SIGQUEUEINFO, TGKILL, CLONE = {
+    "x86_64": (13, 14, 127, 128, 129, 234, 56),
+    "aarch64": (134, 135, 136, 137, 138, 131, 220),
 }[os.uname().machine]
 ALL = 2**64 - 1
 # What no process can block.
@@ -31,6 +31,12 @@ def set_of(*signals):
 def block(signals=ALL):
     wanted = ctypes.c_uint64(signals)
     assert system_call(SIGPROCMASK, signal.SIG_SETMASK, ctypes.byref(wanted), None, 8) == 0
+
+
+def default(number):
+    """Gives the signal its default disposition."""
+    nothing = (ctypes.c_ulong * 4)()
+    assert system_call(SIGACTION, number, nothing, None, 8) == 0
 
 
 def pending():
