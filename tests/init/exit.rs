@@ -15,9 +15,9 @@ fn every_exit_code_is_passed_on() {
     }
 }
 
-/// posix_spawn(3), which these tests are at the end of, leaves the C library's own signals ignored.
+/// Python, and posix_spawn(3) before it, leave some signals ignored.
 const DEFAULT: &str = "
-for number in (32, 33):
+for number in (signal.SIGPIPE, signal.SIGXFSZ, 32, 33):
     default(number)
 os.execvp(sys.argv[1], sys.argv[1:])
 ";

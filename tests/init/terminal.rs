@@ -151,6 +151,29 @@ os._exit(0)
 }
 
 #[test]
+fn a_background_job_that_is_brought_to_the_front_while_it_runs_gets_the_terminal() {
+    let app = "
+block(set_of(signal.SIGUSR1))
+say('\\napp', os.getpid())
+take(set_of(signal.SIGUSR1))
+say('got', sys.stdin.readline().strip(), '.')
+os._exit(0)
+";
+    let folder = tempfile::tempdir().unwrap();
+    let mut terminal = Terminal::with_shell();
+    let command = script(folder.path(), "job", &typed(&[], &python(app)));
+    terminal.press(&format!("{} &\n", command.trim_end()));
+    let app: u32 = terminal.value("app").parse().unwrap();
+    terminal.press("fg\n");
+    // The shell says nothing to a job that runs; that one has the foreground is all there is to see.
+    let shell = terminal.pid();
+    wait_until("the job is in the foreground", || !in_foreground(shell));
+    process::send(app, libc::SIGUSR1);
+    terminal.press("keys\n");
+    terminal.screen.wait_for("got keys .");
+}
+
+#[test]
 fn after_the_app_the_shell_has_the_terminal_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::with_shell();

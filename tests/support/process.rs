@@ -61,10 +61,14 @@ fn all() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// Whether the signal is in the mask.
+/// Whether it blocks the signal.
 pub fn blocks(pid: u32, number: i32) -> bool {
-    let mask = status(pid, "SigBlk").and_then(|digits| u64::from_str_radix(&digits, 16).ok());
-    mask.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+    is_in(pid, "SigBlk", number)
+}
+
+fn is_in(pid: u32, set: &str, number: i32) -> bool {
+    let set = status(pid, set).and_then(|digits| u64::from_str_radix(&digits, 16).ok());
+    set.is_some_and(|set| set >> (number - 1) & 1 == 1)
 }
 
 /// Sends a signal, real-time ones included.
