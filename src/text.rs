@@ -35,6 +35,7 @@ impl<const N: usize> Line<N> {
     }
 
     /// Whether something did not fit.
+    #[cfg(test)]
     pub const fn is_cut(&self) -> bool {
         self.cut
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::combined::Combined;
 use super::discovery::{self, Discovery};
 use super::host::Host;
-use super::reading::{Reading, Scope};
+use super::reading::Reading;
 use super::source::{Cause, Depth, ReadError, Source};
 use super::v1::V1;
 use super::v2::V2;
@@ -178,16 +178,10 @@ impl Source for Nothing {
     }
 }
 
-impl Choice {
-    /// Whether memory is watched by cgroup (and not by the process tree alone).
-    pub fn by_cgroup(&self) -> bool {
-        self.first.levels().first().is_some_and(|level| level.scope == Scope::Own)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::reading::Scope;
     use crate::cgroup::tree_of_files::{GIB, MIB, Root, V1_NONE};
 
     /// A v2 group with this limit, that we are in with others or alone, and a tree of one child of 7 MiB.
@@ -282,7 +276,7 @@ mod tests {
                 .unwrap();
         }
         let (_, choice) = open(root.path(), true);
-        assert_eq!((choice.by_cgroup(), choice.tree), (true, false));
+        assert_eq!((by_cgroup(&choice), choice.tree), (true, false));
         assert!(choice.why_not.unwrap().contains("proc/self"));
     }
 
@@ -335,5 +329,10 @@ mod tests {
         assert_eq!((choice.limit, choice.oom_group), (Some(64 * MIB), None));
         assert!(source.describe().starts_with("cgroup v1 "));
         assert!(source.events().is_none());
+    }
+
+    /// Whether a cgroup is what is read first.
+    fn by_cgroup(choice: &Choice) -> bool {
+        choice.first.levels().first().is_some_and(|level| level.scope == Scope::Own)
     }
 }
