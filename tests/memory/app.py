@@ -100,6 +100,7 @@ def breed(rate):
 
 
 def obey(instruction):
+    instruction = os.path.expandvars(instruction)
     verb, _, rest = instruction.partition(" ")
     words = rest.split()
     numbers = [float(word) for word in words if word.replace(".", "", 1).isdigit()]
@@ -117,6 +118,8 @@ def obey(instruction):
         write(words[0], numbers[-1])
     elif verb == "read":
         read_file(words[0])
+    elif verb == "remove":
+        os.remove(words[0])
     elif verb == "fork":
         fork(rest)
     elif verb == "daemon":

@@ -4,5 +4,8 @@
 //! PID namespace unless it says otherwise.
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
+mod healthy;
+mod killed;
 mod leave;
+mod sources;
 mod support;

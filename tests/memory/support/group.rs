@@ -72,7 +72,8 @@ impl Group {
     /// How often the kernel's OOM killer has killed here.
     pub fn oom_kills(&self) -> u64 {
         let text = fs::read_to_string(self.path.join("memory.oom_control")).expect("memory.oom_control");
-        let line = text.lines().find_map(|line| line.strip_prefix("oom_kill ")).expect("oom_kill in memory.oom_control");
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("oom_kill ")).expect("oom_kill in memory.oom_control");
         line.parse().expect("a number of kills")
     }
 

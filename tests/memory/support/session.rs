@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// What is run in the group first: it joins the group, prepares what the test wants (`$SETUP`), and becomes memini.
 const STARTER: &str = r#"echo 0 > "$GROUP/cgroup.procs" && eval "$SETUP" && unset SETUP && exec "$@""#;
 
+/// The app that does what it is told.
+const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/app.py");
+
 /// memini, to be started.
 pub struct Memini<'a> {
     group: &'a Group,
@@ -61,8 +64,7 @@ impl<'a> Memini<'a> {
 
     /// The app of app.py, with these instructions.
     pub fn app(self, instructions: &[&str]) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/app.py");
-        let mut command = vec![python(), "-S", "-I", script];
+        let mut command = vec![python(), "-S", "-I", APP];
         command.extend(instructions);
         self.command(&command)
     }
@@ -318,4 +320,25 @@ impl Ended {
     pub fn incident(&self) -> Incident {
         Incident::only(&self.dir())
     }
+}
+
+/// Another app in the group, that memini has nothing to do with. It ends with the group.
+pub struct Neighbour(Lines);
+
+impl Neighbour {
+    /// Waits for a line of the neighbour's.
+    pub fn hears(&self, text: &str) {
+        assert!(self.0.wait(text, 1).is_some(), "the neighbour did not say {text:?}");
+    }
+}
+
+/// Starts a neighbour.
+pub fn neighbour(group: &Group, instructions: &[&str]) -> Neighbour {
+    let mut command = Command::new("sh");
+    command.args(["-c", STARTER, "sh", python(), "-S", "-I", APP]).args(instructions);
+    command.env("GROUP", group.path()).env("SETUP", ":").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("a neighbour");
+    let lines = Lines::of(child.stdout.take().expect("a pipe"));
+    let _ = wait_for(child);
+    Neighbour(lines)
 }
