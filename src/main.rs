@@ -26,6 +26,7 @@ fn start(arguments: Vec<OsString>) -> u8 {
     match cli::parse(arguments, &|name| std::env::var_os(name)) {
         Ok(Invocation::Run(config)) => command::run::run(*config),
         Ok(Invocation::Worker(words)) => {
+            sys::mask::restore();
             sys::process::set_name(c"memini-worker");
             command::worker::run(&words)
         }

@@ -2,10 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::cgroup::choose::{self, Choice};
 use crate::cgroup::reading::Scope;
-use crate::cgroup::source::Source;
+use crate::cgroup::source::{Depth, Source};
 use crate::cli::{check_ascending, check_dir, threshold_text};
 use crate::config::Config;
 use crate::engine::Engine;
@@ -115,8 +116,13 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
     let latency = if config.watch { prepare_for_pressure() } else { Latency::Normal };
     let opened =
         config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
+    let mut reading_pause = Duration::ZERO;
     let (watch, choice) = match opened {
-        Some((source, choice)) if choice.readable => (Some(Watch::new(source, choice.first)), Some(choice)),
+        Some((source, choice)) if choice.readable => {
+            let mut watch = Watch::new(source, choice.first);
+            reading_pause = pause(&mut watch);
+            (Some(watch), Some(choice))
+        }
         Some((_, choice)) => {
             let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
             log::warn!("{why}; memory is not watched, memini goes on as a plain init");
@@ -124,7 +130,7 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
         }
         None => (None, None),
     };
-    let engine = Engine::new(settings(&config, watch.is_some()), clock.now());
+    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
     announce(&config, &app, choice.as_ref(), latency);
     let source = choice.map(|choice| choice.description).unwrap_or_default();
     Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
@@ -137,7 +143,19 @@ fn prepare_for_pressure() -> Latency {
     schedule::ask_for_low_latency()
 }
 
-fn settings(config: &Config, watch: bool) -> Settings {
+/// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
+/// it likes. Looking at every process of a machine takes milliseconds: so much that it is given a share of a core.
+fn pause(watch: &mut Watch) -> Duration {
+    const CHEAP: Duration = Duration::from_micros(200);
+    const SHARE: u32 = 50;
+    const LONGEST: Duration = Duration::from_millis(250);
+    let start = Instant::now();
+    watch.read(Depth::Usage);
+    let cost = start.elapsed();
+    if cost < CHEAP { Duration::ZERO } else { cost.saturating_mul(SHARE).min(LONGEST) }
+}
+
+fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
     Settings {
         watch,
         thresholds: config.thresholds,
@@ -149,14 +167,13 @@ fn settings(config: &Config, watch: bool) -> Settings {
         cooldown: config.cooldown,
         max_captures: config.max_captures,
         grace: config.grace,
-        stop_signal: config.stop_signal,
         exit_code: config.exit_code,
         remap_exit: config.remap_exit.clone(),
         leftovers: config.leftovers,
         leftover_timeout: config.leftover_timeout,
         dry_run: config.dry_run,
         cores: schedule::usable_cores(),
-        is_init: process::own_id().get() == 1,
+        reading_pause,
     }
 }
 

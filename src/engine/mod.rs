@@ -103,7 +103,9 @@ impl Engine {
             return;
         }
         if matches!(event, Event::Deadline | Event::Reading(_)) {
-            self.late.check(now, self.deadline(), commands);
+            // The first reading waits for the app's start, however long that takes.
+            let due = self.deadline().filter(|_| self.watch.has_begun());
+            self.late.check(now, due, commands);
         }
         self.now = self.now.max(now);
         match event {

@@ -35,6 +35,11 @@ impl Oom {
         Some(kills.saturating_sub(noted)).filter(|times| *times > 0)
     }
 
+    /// How often it has killed without that being noted yet. Asked at the app's end, when nothing will outlive anything.
+    pub fn untold(&self) -> u64 {
+        self.noted.map_or(0, |noted| self.seen.saturating_sub(noted))
+    }
+
     /// Whether a death by SIGKILL now is the OOM killer's.
     pub fn explains_death(&self, now: Moment) -> bool {
         self.waiting.is_some() || self.rose.is_some_and(|rose| now.since(rose) <= TEARDOWN)

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::sys::signal::Signal;
-
 /// How far up the ladder: DESIGN's words, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -172,8 +170,6 @@ pub struct Settings {
     pub max_captures: u32,
     /// Between the stop signal and SIGKILL.
     pub grace: Duration,
-    /// What asks the app to leave.
-    pub stop_signal: Signal,
     /// The exit code when memini stopped the app for memory.
     pub exit_code: u8,
     /// Exit codes that are reported as 0 (`--remap-exit`).
@@ -186,8 +182,9 @@ pub struct Settings {
     pub dry_run: bool,
     /// Usable cores: how many threads can fill memory at the same time.
     pub cores: u32,
-    /// Whether memini is PID 1 of its namespace: its end then ends every process of it.
-    pub is_init: bool,
+    /// The least pause between two readings. Zero for a cgroup, whose files cost microseconds; where every process must
+    /// be looked at, memini would else be busy with nothing but that.
+    pub reading_pause: Duration,
 }
 
 impl Default for Settings {
@@ -203,14 +200,43 @@ impl Default for Settings {
             cooldown: Duration::from_secs(300),
             max_captures: 3,
             grace: Duration::from_secs(10),
-            stop_signal: Signal::TERM,
             exit_code: 75,
             remap_exit: Vec::new(),
             leftovers: Leftovers::default(),
             leftover_timeout: Duration::from_secs(10),
             dry_run: false,
             cores: 1,
-            is_init: true,
+            reading_pause: Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_lies_between_one_byte_and_the_limit_or_is_none() {
+        for (threshold, limit, level) in [
+            (Threshold::Percent(60.0), 1000, Some(600)),
+            (Threshold::Percent(100.0), 1000, Some(1000)),
+            (Threshold::Percent(0.01), 1000, None),
+            (Threshold::Bytes(400), 1000, Some(400)),
+            (Threshold::Bytes(400), 256, None),
+            (Threshold::Bytes(0), 256, None),
+            (Threshold::Below(64), 1000, Some(936)),
+            (Threshold::Below(64), 64, None),
+            (Threshold::Below(64), 32, None),
+            (Threshold::Off, 1000, None),
+        ] {
+            assert_eq!(threshold.bytes(limit), level, "{threshold:?} of {limit}");
+        }
+    }
+
+    #[test]
+    fn stages_ascend_and_are_called_as_users_call_them() {
+        assert!(Stage::LADDER.is_sorted() && Stage::LADDER.iter().all(|stage| *stage > Stage::Normal));
+        assert_eq!(Stage::Normal.to_string(), "normal");
+        assert_eq!(Stage::LADDER.map(Stage::name), ["trace", "capture", "stop", "kill"]);
     }
 }

@@ -288,6 +288,55 @@ impl World {
     }
 }
 
+/// An engine that is told by hand.
+#[derive(Debug)]
+pub struct Scene {
+    pub engine: Engine,
+    pub now: Moment,
+}
+
+impl Scene {
+    pub fn new(settings: Settings) -> Self {
+        let now = Moment::default();
+        Self { engine: Engine::new(settings, now), now }
+    }
+
+    /// Lets so much time pass, then tells.
+    pub fn tell(&mut self, later: Duration, event: Event<'_>) -> Vec<Command> {
+        self.now = self.now.after(later);
+        let mut commands = Vec::new();
+        self.engine.handle(self.now, event, &mut commands);
+        commands
+    }
+
+    /// Waits until something is due.
+    pub fn wait(&mut self) -> (Duration, Vec<Command>) {
+        let span = self.engine.deadline().expect("something is due").since(self.now);
+        (span, self.tell(span, Event::Deadline))
+    }
+
+    /// Reads fast that so many percent of 100 GiB are in use.
+    pub fn glance(&mut self, percent: u64) -> Vec<Command> {
+        let mut reading = Reading::new();
+        assert!(reading.push(Level { usage: percent << 30, limit: Some(100 << 30), ..Level::default() }));
+        self.tell(Duration::from_millis(1), Event::Reading(&reading))
+    }
+
+    /// Reads in full that so many percent of 100 GiB are in use.
+    pub fn read(&mut self, percent: u64, oom_kill: u64) -> Vec<Command> {
+        let mut reading = Reading::new();
+        let stat = Some(Stat::default());
+        let level = Level { usage: percent << 30, limit: Some(100 << 30), stat, ..Level::default() };
+        assert!(reading.push(level));
+        reading.events = Some(Events { oom_kill, ..Events::default() });
+        self.tell(Duration::from_millis(1), Event::Reading(&reading))
+    }
+
+    pub fn exit(&mut self, exit: Exit) -> Vec<Command> {
+        self.tell(Duration::from_millis(1), Event::AppExited(exit))
+    }
+}
+
 /// A hook for each of trace, capture and stop.
 fn hooked() -> Settings {
     Settings { hooks: vec![Stage::Trace, Stage::Capture, Stage::Stop], cores: 2, ..Settings::default() }
@@ -367,7 +416,7 @@ fn what_does_not_die_is_killed_again_and_again() {
 
 #[test]
 fn a_plateau_at_94_percent_for_days_is_left_alone() {
-    for (limit, span) in [(512 * MIB, 900), (4 * GIB, 3600), (64 * GIB, 2 * 86_400)] {
+    for (limit, span) in [(512 * MIB, 900), (4 * GIB, 3600), (128 * GIB, 2 * 86_400)] {
         let world = World::new(hooked(), limit, move |time| {
             let noise = 0.0005 * (time * 7.0).sin() + 0.0002 * (time * 311.0).sin();
             Memory { heap: (limit as f64 * (0.94_f64.min(time / 300.0) + noise)) as u64, cache: limit }
@@ -545,6 +594,27 @@ fn hooks_that_hang_delay_neither_the_stop_nor_the_end() {
     assert!(term - stopping < 1.1, "half of what was left: {}", term - stopping);
     assert!(end - term < 0.3 + 2.1, "{}", end - term);
     assert_eq!((world.exit_code(), world.oom_kills), (Some(75), 0));
+}
+
+#[test]
+fn a_stop_takes_the_capture_that_a_cooldown_forbade() {
+    let first = |time: f64| if time < 10.0 { 420.0 } else { 50.0 };
+    let world = World::new(hooked(), 512 * MIB, move |time| {
+        heap((if time < 20.0 { first(time) } else { 50.0 + 20.0 * (time - 20.0) }) * MIB as f64)
+    });
+    let world = world.play(seconds(90));
+    assert_eq!(world.started(), [0, 1, 0, 1, 2]);
+    let skipped = world.count(|command| matches!(command, Command::Note(Note::CaptureSkipped { taken: 1, .. })));
+    assert_eq!((skipped, world.exit_code()), (1, Some(75)));
+}
+
+#[test]
+fn a_stop_respects_the_number_of_captures() {
+    let settings = Settings { max_captures: 0, ..hooked() };
+    let world = World::new(settings, 512 * MIB, leak(20.0)).play(seconds(90));
+    assert_eq!(world.started(), [0, 2]);
+    let skipped = Command::Note(Note::CaptureSkipped { cooldown_left: Duration::ZERO, taken: 0 });
+    assert_eq!((world.count(|command| *command == skipped), world.exit_code()), (1, Some(75)));
 }
 
 #[test]

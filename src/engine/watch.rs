@@ -90,6 +90,11 @@ impl Watch {
         self.next
     }
 
+    /// Whether memory has been read in full.
+    pub(super) const fn has_begun(&self) -> bool {
+        self.last_full.is_some()
+    }
+
     /// How memory is to be read now. `wary`: whatever it shows, it will be decided on.
     pub(super) fn ask(&mut self, now: Moment, wary: bool) -> Command {
         self.schedule(now);
@@ -137,7 +142,7 @@ impl Watch {
         }
         let full = std::mem::take(&mut self.asked) || reading.levels().iter().any(|level| level.stat.is_some());
         self.levels.take(now, reading, full, settings);
-        self.sleep = self.levels.sleep(self.ceiling);
+        self.sleep = self.levels.sleep(self.ceiling).max(settings.reading_pause);
         if full {
             self.last_full = Some(now);
         }
@@ -338,5 +343,216 @@ impl Engine {
             self.watch.incident = Incident::None;
             commands.push(Command::CloseIncident);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::reading::{Level, Stat};
+    use crate::engine::event::{Event, Run};
+    use crate::engine::settings::{Threshold, Thresholds};
+    use crate::engine::simulator::Scene;
+
+    const LATER: Duration = Duration::from_millis(1);
+
+    /// Commands by their names, which is enough to see their order.
+    fn names(commands: &[Command]) -> Vec<String> {
+        let name = |command: &Command| match command {
+            Command::Note(note) => format!("{note:?}"),
+            command => format!("{command:?}"),
+        };
+        commands
+            .iter()
+            .map(|command| name(command).split([' ', '(', '{']).next().unwrap_or_default().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn the_first_look_is_in_full_and_after_it_a_glance_is_enough_for_a_second() {
+        let mut scene = Scene::new(Settings::default());
+        assert_eq!(scene.engine.deadline(), Some(scene.now));
+        assert_eq!(scene.tell(Duration::ZERO, Event::Deadline), [Command::ReadFull]);
+        assert_eq!(scene.read(10, 0), []);
+        assert_eq!(scene.tell(LATER, Event::Deadline), [Command::Read]);
+        assert_eq!(scene.glance(11), []);
+        assert_eq!(scene.tell(Duration::from_secs(1), Event::Deadline), [Command::ReadFull]);
+    }
+
+    #[test]
+    fn a_glance_at_or_above_a_threshold_decides_nothing_and_asks_for_more() {
+        let mut scene = Scene::new(Settings::default());
+        assert_eq!(scene.glance(10), [Command::ReadFull], "nothing is known yet");
+        scene.read(10, 0);
+        assert_eq!(scene.glance(59), []);
+        assert_eq!(scene.glance(60), [Command::ReadFull]);
+        assert_eq!(scene.tell(LATER, Event::Deadline), [Command::ReadFull], "as usage is high");
+    }
+
+    #[test]
+    fn where_memory_can_be_swapped_a_glance_is_never_enough() {
+        let mut scene = Scene::new(Settings::default());
+        let mut reading = Reading::new();
+        let stat = Some(Stat::default());
+        assert!(reading.push(Level { limit: Some(1 << 30), swap_capacity: 1, stat, ..Level::default() }));
+        assert_eq!(scene.tell(LATER, Event::Reading(&reading)), []);
+        assert_eq!(scene.tell(LATER, Event::Deadline), [Command::ReadFull]);
+        scene.read(10, 0);
+        assert_eq!(scene.tell(LATER, Event::Deadline), [Command::Read]);
+    }
+
+    #[test]
+    fn the_last_hooks_have_half_of_what_is_left_even_if_memory_cannot_be_read_any_more() {
+        let stop_when = crate::engine::settings::StopWhen::Level;
+        let mut scene = Scene::new(Settings { hooks: vec![Stage::Stop], stop_when, ..Settings::default() });
+        scene.read(91, 0);
+        scene.now = scene.now.after(Duration::from_secs(1));
+        // 2 GiB in a second, of which the average has seen 63%: 5.5 s until the limit.
+        assert!(names(&scene.read(93, 0)).contains(&"Stopping".to_owned()));
+        assert_eq!(scene.tell(Duration::from_millis(2700), Event::ReadingFailed), []);
+        let commands = scene.tell(Duration::from_millis(100), Event::ReadingFailed);
+        assert_eq!(names(&commands), ["Terminating", "StopApp"]);
+    }
+
+    #[test]
+    fn an_answer_in_full_that_holds_no_details_is_not_asked_for_again() {
+        let mut scene = Scene::new(Settings::default());
+        scene.tell(Duration::ZERO, Event::Deadline);
+        assert_eq!(scene.glance(99), []);
+    }
+
+    #[test]
+    fn where_a_reading_is_dear_there_is_a_pause_between_two() {
+        let sleep = |reading_pause| {
+            let mut scene = Scene::new(Settings { reading_pause, ..Settings::default() });
+            scene.read(79, 0);
+            scene.engine.deadline().unwrap().since(scene.now)
+        };
+        let cadence = sleep(Duration::ZERO);
+        assert!(cadence < LONGEST / 2, "{cadence:?}");
+        assert_eq!(sleep(cadence / 2), cadence);
+        assert_eq!(sleep(cadence * 2), cadence * 2);
+    }
+
+    #[test]
+    fn a_reading_without_levels_is_a_failed_one() {
+        let mut scene = Scene::new(Settings::default());
+        scene.tell(Duration::ZERO, Event::Deadline);
+        assert_eq!(scene.tell(LATER, Event::Reading(&Reading::new())), []);
+        assert!(scene.engine.deadline().is_some_and(|due| due > scene.now));
+    }
+
+    #[test]
+    fn an_incident_is_opened_before_anything_is_noted_or_run() {
+        let hooks = vec![Stage::Capture, Stage::Trace, Stage::Stop, Stage::Kill];
+        let mut scene = Scene::new(Settings { hooks, ..Settings::default() });
+        scene.read(10, 0);
+        scene.now = scene.now.after(Duration::from_secs(3600));
+        let commands = scene.read(85, 0);
+        assert_eq!(
+            names(&commands),
+            [
+                "LateWake",
+                "OpenIncident",
+                "StageBegan",
+                "TakeBallast",
+                "HookStarted",
+                "RunHook",
+                "HookStarted",
+                "RunHook"
+            ]
+        );
+        assert_eq!(commands[3], Command::TakeBallast(BALLAST));
+        assert_eq!(commands[5], Command::RunHook { run: Run(1), hook: 1, stage: Stage::Trace });
+        assert_eq!(commands[7], Command::RunHook { run: Run(2), hook: 0, stage: Stage::Capture });
+    }
+
+    #[test]
+    fn a_stage_that_is_switched_off_runs_no_hooks() {
+        let hooks = vec![Stage::Trace, Stage::Capture];
+        for (trace, capture, runs) in [
+            (Threshold::Off, Threshold::Percent(80.0), Some(1)),
+            (Threshold::Percent(60.0), Threshold::Off, Some(0)),
+            (Threshold::Off, Threshold::Off, None),
+        ] {
+            let thresholds = Thresholds { trace, capture, ..Thresholds::default() };
+            let mut scene = Scene::new(Settings { hooks: hooks.clone(), thresholds, ..Settings::default() });
+            let ran = scene.read(93, 0).into_iter().find_map(|command| match command {
+                Command::RunHook { hook, .. } => Some(hook),
+                _ => None,
+            });
+            assert_eq!(ran, runs, "{trace:?} {capture:?}");
+        }
+    }
+
+    #[test]
+    fn hooks_of_the_kill_stage_run_once_when_it_begins_and_nothing_is_imminent() {
+        let mut scene = Scene::new(Settings { hooks: vec![Stage::Kill], ..Settings::default() });
+        let runs = |commands: Vec<Command>| names(&commands).iter().filter(|name| *name == "RunHook").count();
+        // The first reading has no rate.
+        assert_eq!(runs(scene.read(97, 0)), 1);
+        assert_eq!(runs(scene.read(97, 0)), 0);
+    }
+
+    #[test]
+    fn at_a_stop_the_ballast_goes_first_and_the_signal_last() {
+        let hooks = vec![Stage::Stop];
+        let settings = Settings { hooks, stop_when: crate::engine::settings::StopWhen::Level, ..Settings::default() };
+        let mut scene = Scene::new(settings);
+        scene.read(65, 0);
+        scene.now = scene.now.after(Duration::from_millis(50));
+        let commands = scene.read(93, 0);
+        assert_eq!(names(&commands), ["StageBegan", "Stopping", "FreeBallast", "HookStarted", "RunHook"]);
+        let ended = Event::HookEnded { run: Run(1), end: crate::engine::event::HookEnd::NotStarted };
+        assert_eq!(names(&scene.tell(LATER, ended)), ["HookEnded", "Terminating", "StopApp"]);
+        let commands = scene.tell(Duration::from_secs(10), Event::Deadline);
+        assert_eq!(names(&commands), ["LateWake", "GraceOver", "FreezeTree", "NoteProcesses", "KillTree"]);
+    }
+
+    #[test]
+    fn a_kill_freezes_first_and_runs_its_hooks_last() {
+        let mut scene = Scene::new(Settings { hooks: vec![Stage::Trace, Stage::Kill], ..Settings::default() });
+        scene.read(10, 0);
+        let names = names(&scene.read(98, 0));
+        let expected = ["OpenIncident", "StageBegan", "Killing", "FreezeTree", "NoteProcesses", "KillTree"];
+        assert_eq!(names[..6], expected);
+        assert_eq!(names[6..], ["HookStarted", "RunHook"]);
+    }
+
+    #[test]
+    fn a_stage_that_a_limit_makes_impossible_is_told_once_for_each_limit() {
+        let thresholds = Thresholds { capture: Threshold::Below(64 << 20), ..Thresholds::default() };
+        let mut scene = Scene::new(Settings { thresholds, ..Settings::default() });
+        let mut told = Vec::new();
+        for mebibytes in [32u64, 32, 640, 48] {
+            let mut reading = Reading::new();
+            let stat = Some(Stat::default());
+            assert!(reading.push(Level { limit: Some(mebibytes << 20), stat, ..Level::default() }));
+            told.extend(scene.tell(LATER, Event::Reading(&reading)));
+        }
+        let unreachable =
+            |limit: u64| Command::Note(Note::ThresholdsUnreachable { limit: limit << 20, stage: Stage::Capture });
+        let changed =
+            |from: u64, to: u64| Command::Note(Note::LimitChanged { from: Some(from << 20), to: Some(to << 20) });
+        assert_eq!(told, [unreachable(32), changed(32, 640), changed(640, 48), unreachable(48)]);
+    }
+
+    #[test]
+    fn thrashing_is_noted_and_stops_nothing() {
+        let mut scene = Scene::new(Settings::default());
+        let mut noted = Vec::new();
+        for second in 0..20u64 {
+            let mut reading = Reading::new();
+            let stat = Stat { file: 1, inactive_file: 1, workingset_refault_file: second * 9000, ..Stat::default() };
+            assert!(reading.push(Level {
+                usage: 91 << 30,
+                limit: Some(100 << 30),
+                stat: Some(stat),
+                ..Level::default()
+            }));
+            noted.extend(names(&scene.tell(Duration::from_secs(1), Event::Reading(&reading))));
+        }
+        noted.retain(|name| name != "LateWake");
+        assert_eq!(noted, ["OpenIncident", "StageBegan", "TakeBallast", "Thrashing"]);
     }
 }

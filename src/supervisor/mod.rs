@@ -246,7 +246,13 @@ impl Supervisor {
         if self.engine.deadline().is_some_and(|deadline| deadline <= now) {
             self.pending.push_back(Pending::Deadline);
         }
-        self.recording.write_if_due(now, &self.config, &mut self.workers);
+        self.write_record_if_due(now);
+    }
+
+    fn write_record_if_due(&mut self, now: Moment) {
+        if self.recording.write_if_due(now, &self.config, &mut self.workers).is_err() {
+            self.pending.push_back(Pending::Recorded);
+        }
     }
 
     fn timeout(&self) -> Duration {
@@ -399,7 +405,7 @@ impl Supervisor {
             Command::OpenIncident => self.recording.begin(),
             Command::Note(note) => self.note(note),
             Command::CloseIncident => {
-                self.recording.end(self.since_start(), &self.config, &mut self.workers);
+                self.recording.end(self.since_start());
                 self.stage = Stage::Normal;
             }
             Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
@@ -428,7 +434,9 @@ impl Supervisor {
             }
             Command::RecordLast { code } => {
                 self.recording.begin();
-                if !self.recording.last(self.since_start(), *code, &self.config, &mut self.workers) {
+                if self.recording.finish(self.since_start(), *code) {
+                    self.write_record_if_due(self.clock.now());
+                } else {
                     self.pending.push_back(Pending::Recorded);
                 }
             }

@@ -73,19 +73,26 @@ struct Open {
 }
 
 /// The incidents of this run.
+///
+/// Only one worker writes at a time: two of them could overtake one another, and the older text would stand.
 #[derive(Debug)]
 pub struct Recording {
     header: serde_json::Value,
     hostname: String,
     count: u32,
     open: Option<Open>,
+    /// An incident that is over and has still to be written down for the last time.
+    over: Option<Open>,
+    /// memini is about to end: the open incident is to be written down for the last time.
+    is_last: bool,
 }
 
 impl Recording {
     /// None yet. `source` is the phrase for where memory is read, `app` the app's process id.
     pub fn new(config: &Config, app: i32, source: &str) -> Self {
         let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Self { header: header(config, app, source, &hostname), hostname, count: 0, open: None }
+        let header = header(config, app, source, &hostname);
+        Self { header, hostname, count: 0, open: None, over: None, is_last: false }
     }
 
     /// The name of the open incident's folder.
@@ -132,63 +139,77 @@ impl Recording {
         self.append(since_start, &Extra::Processes { stage, count: facts.processes, list });
     }
 
-    /// The incident is over: a worker writes it down.
-    pub fn end(&mut self, since_start: Duration, config: &Config, workers: &mut Workers) {
+    /// The incident is over, and the app lives on.
+    pub fn end(&mut self, since_start: Duration) {
         self.append(since_start, &Extra::Recovered {});
-        self.write(config, workers, Role::Record(false));
-        self.open = None;
+        self.over = self.open.take();
     }
 
-    /// The last record: a worker writes it down, and the termination message. False if none could be started.
-    pub fn last(&mut self, since_start: Duration, code: u8, config: &Config, workers: &mut Workers) -> bool {
+    /// memini is about to end. False if there is nothing to write.
+    pub fn finish(&mut self, since_start: Duration, code: u8) -> bool {
         self.append(since_start, &Extra::Exit { code });
-        self.write(config, workers, Role::Record(true))
+        self.is_last = self.open.is_some();
+        self.is_last
     }
 
     /// When something is to be written down, if nothing else happens.
     pub fn due(&self, workers: &Workers) -> Option<Moment> {
-        let open = self.open.as_ref().filter(|open| open.unwritten)?;
         // The end of a record's worker wakes the loop by itself.
         if workers.any(|role| matches!(role, Role::Record(_))) {
             return None;
         }
+        if self.over.is_some() || self.is_last {
+            return Some(Moment::default());
+        }
+        let open = self.open.as_ref().filter(|open| open.unwritten)?;
         Some(open.last_written.map_or(Moment::default(), |at| at.after(PAUSE)))
     }
 
-    /// Has the open incident written down, if that is due.
-    pub fn write_if_due(&mut self, now: Moment, config: &Config, workers: &mut Workers) {
+    /// Has written down what is due, by a worker.
+    ///
+    /// # Errors
+    /// Where the last record cannot be written because no worker can be started: nothing is to be waited for.
+    pub fn write_if_due(&mut self, now: Moment, config: &Config, workers: &mut Workers) -> Result<(), NoLastRecord> {
         if self.due(workers).is_none_or(|due| due > now) {
-            return;
+            return Ok(());
         }
-        if let Some(open) = &mut self.open {
-            open.last_written = Some(now);
+        if let Some(over) = self.over.take() {
+            start_worker(&over, Role::Record(false), config, workers);
+            return Ok(());
         }
-        self.write(config, workers, Role::Record(false));
-    }
-
-    fn write(&mut self, config: &Config, workers: &mut Workers, role: Role) -> bool {
-        let Some(open) = &mut self.open else { return false };
+        let Some(open) = &mut self.open else { return Ok(()) };
         open.unwritten = false;
-        let termination_log: OsString = match role {
-            Role::Record(true) => config.termination_log.clone().into(),
-            _ => OsString::new(),
-        };
-        let journal = open.journal.as_fd();
-        let words: Vec<OsString> = vec![
-            "record".into(),
-            config.dir.clone().into(),
-            open.name.clone().into(),
-            journal.as_raw_fd().to_string().into(),
-            open.journal.length().to_string().into(),
-            open.journal.lost().to_string().into(),
-            termination_log,
-        ];
-        match workers.start(role, words, Some(journal)) {
-            Ok(()) => true,
-            Err(error) => {
-                log::warn!("cannot start a worker: {error}; the incident is in this log only");
-                false
-            }
+        open.last_written = Some(now);
+        let is_last = std::mem::take(&mut self.is_last);
+        if start_worker(open, Role::Record(is_last), config, workers) || !is_last { Ok(()) } else { Err(NoLastRecord) }
+    }
+}
+
+/// No worker could be started for the last record.
+#[derive(Debug)]
+pub struct NoLastRecord;
+
+/// Whether a worker now writes this incident down.
+fn start_worker(incident: &Open, role: Role, config: &Config, workers: &mut Workers) -> bool {
+    let termination_log: OsString = match role {
+        Role::Record(true) => config.termination_log.clone().into(),
+        _ => OsString::new(),
+    };
+    let journal = incident.journal.as_fd();
+    let words: Vec<OsString> = vec![
+        "record".into(),
+        config.dir.clone().into(),
+        incident.name.clone().into(),
+        journal.as_raw_fd().to_string().into(),
+        incident.journal.length().to_string().into(),
+        incident.journal.lost().to_string().into(),
+        termination_log,
+    ];
+    match workers.start(role, words, Some(journal)) {
+        Ok(()) => true,
+        Err(error) => {
+            log::warn!("cannot start a worker: {error}; the incident is in this log only");
+            false
         }
     }
 }

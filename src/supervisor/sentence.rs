@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use log::Level;
+use log::Level as Loudness;
 
 use crate::config::Config;
 use crate::engine::event::{Exit, HookEnd, Note, Sample, StopReason};
@@ -19,7 +19,7 @@ pub struct Sentence<'a> {
 
 impl Sentence<'_> {
     /// How loud it is.
-    pub fn level(&self) -> Level {
+    pub fn level(&self) -> Loudness {
         match self.note {
             Note::StageBegan { stage: Stage::Trace, .. }
             | Note::StageEnded { .. }
@@ -27,10 +27,10 @@ impl Sentence<'_> {
             | Note::HookEnded { end: HookEnd::Ended(Exit::Code(0)), .. }
             | Note::LimitChanged { .. }
             | Note::StopNotNeeded { .. }
-            | Note::CaptureSkipped { .. } => Level::Info,
-            Note::AppExited { oom_killed: false, .. } => Level::Debug,
-            Note::LateWake { .. } => Level::Debug,
-            _ => Level::Warn,
+            | Note::CaptureSkipped { .. } => Loudness::Info,
+            Note::AppExited { oom_killed: false, .. } => Loudness::Debug,
+            Note::LateWake { .. } => Loudness::Debug,
+            _ => Loudness::Warn,
         }
     }
 
@@ -49,7 +49,7 @@ impl fmt::Display for Sentence<'_> {
         match self.note {
             Note::StageBegan { stage, sample, .. } => write!(out, "{stage}: memory is at {}", Measure(sample)),
             Note::StageEnded { stage, from, sample } => {
-                write!(out, "{from} is over, {stage} again: memory is at {}", Measure(sample))
+                write!(out, "{from} is over, {stage} again: memory is at {}", Level(sample))
             }
             Note::StopNotNeeded { sample } => {
                 write!(out, "above the stop threshold, but it is not urgent: memory is at {}", Measure(sample))
@@ -95,10 +95,10 @@ impl fmt::Display for Sentence<'_> {
                 write!(out, "under the limit of {} the stage {stage} can never begin; it is left out", Size(*limit))
             }
             Note::OomKill { times: 1 } => {
-                write!(out, "the kernel's OOM killer has killed a process here; the app lives on")
+                write!(out, "the kernel's OOM killer has killed a process of this group")
             }
             Note::OomKill { times } => {
-                write!(out, "the kernel's OOM killer has killed {times} times here; the app lives on")
+                write!(out, "the kernel's OOM killer has killed {times} processes of this group")
             }
             Note::Thrashing { refaults, pressure, sample } => {
                 write!(out, "thrashing: {refaults:.0} pages a second are read again")?;
@@ -128,18 +128,30 @@ pub struct Measure<'a>(pub &'a Sample);
 impl fmt::Display for Measure<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sample = self.0;
-        write!(out, "{}", Size(sample.gauged))?;
-        if let Some(limit) = sample.limit.filter(|limit| *limit > 0) {
-            let percent = sample.gauged as f64 / limit as f64 * 100.0;
-            write!(out, " of {} ({percent:.1}%)", Size(limit))?;
-        }
-        write!(out, ", {}", Rate(sample.rate))?;
+        write!(out, "{}, {}", Level(sample), Rate(sample.rate))?;
         match sample.time_to_limit {
             // A century is no forecast.
             Some(seconds) if seconds < 3.15e9 => {
                 write!(out, ", limit in {}", Span(std::time::Duration::from_secs_f64(seconds.max(0.0))))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+/// `236 MiB of 256 MiB (92.2%)`: where a forecast would only confuse.
+pub struct Level<'a>(pub &'a Sample);
+
+impl fmt::Display for Level<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sample = self.0;
+        write!(out, "{}", Size(sample.gauged))?;
+        match sample.limit.filter(|limit| *limit > 0) {
+            Some(limit) => {
+                let percent = sample.gauged as f64 / limit as f64 * 100.0;
+                write!(out, " of {} ({percent:.1}%)", Size(limit))
+            }
+            None => Ok(()),
         }
     }
 }
