@@ -39,15 +39,13 @@ def hold(size):
 
 
 def to(mib):
-    """Grows or shrinks at once until the group uses so much."""
-    for _ in range(8):
-        missing = int(mib * MIB) - used()
-        while missing < 0 and held:
-            missing += len(held[-1])
+    """Grows or shrinks at once until the group uses so much. It looks again and again: others may grow as well."""
+    while (surplus := used() - int(mib * MIB)) > 0 and held:
+        while surplus > 0 and held:
+            surplus -= len(held[-1])
             held.pop().close()
-        if missing < CHUNK:
-            break
-        for _ in range(0, missing - missing % CHUNK, CHUNK):
+    while (missing := int(mib * MIB) - used()) >= CHUNK:
+        for _ in range(0, min(missing, MIB), CHUNK):
             hold(CHUNK)
 
 

@@ -117,7 +117,7 @@ fn the_termination_message_says_what_happened_in_a_few_lines() {
         " capture: ",
         " stop: ",
         "memory: anon 5",
-        " python3: 5",
+        "process 2 python3: ",
         "hook capture: exit 3, ",
     ] {
         assert!(message.contains(part), "no {part:?} in\n{message}");

@@ -5,6 +5,8 @@
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
 mod healthy;
+mod hooks;
+mod inputs;
 mod killed;
 mod leave;
 mod sources;

@@ -19,17 +19,17 @@ impl Incident {
     /// All incidents below DIR, the oldest first.
     pub fn all(dir: &Path) -> Vec<Self> {
         let Ok(entries) = fs::read_dir(dir.join("incidents")) else { return Vec::new() };
-        let mut incidents: Vec<Self> = entries
-            .map(|entry| {
-                let folder = entry.expect("an entry of incidents").path();
-                let text = fs::read_to_string(folder.join("incident.json"))
-                    .unwrap_or_else(|error| panic!("{}/incident.json: {error}", folder.display()));
-                let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
-                Self { folder, json }
-            })
-            .collect();
+        let mut incidents: Vec<Self> =
+            entries.filter_map(|entry| Self::read(entry.expect("an entry").path())).collect();
         incidents.sort_by_key(|incident| incident.json["began"].as_str().map(str::to_owned));
         incidents
+    }
+
+    /// `None` if it is not written yet. What is written is whole at any time.
+    fn read(folder: PathBuf) -> Option<Self> {
+        let text = fs::read_to_string(folder.join("incident.json")).ok()?;
+        let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        Some(Self { folder, json })
     }
 
     /// The only incident below DIR.

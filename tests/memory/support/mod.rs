@@ -6,4 +6,4 @@ pub mod session;
 
 pub use group::{Group, MIB, send};
 pub use incident::Incident;
-pub use session::{Memini, Session, neighbour};
+pub use session::{Ended, Memini, Session, neighbour};

@@ -202,13 +202,6 @@ impl Session {
         self.log.wait(text, count).unwrap_or_else(|| panic!("no {text:?} ({count}) in the log:\n{}", self.log.text()))
     }
 
-    /// Waits for a line of the app's.
-    pub fn hears(&self, text: &str) -> String {
-        self.output
-            .wait(text, 1)
-            .unwrap_or_else(|| panic!("the app did not say {text:?}; the log:\n{}", self.log.text()))
-    }
-
     /// Gives the app an instruction and waits until it has followed it.
     pub fn tell(&mut self, instruction: &str) {
         let done = format!("done {instruction}");
@@ -222,6 +215,19 @@ impl Session {
     pub fn begin(&mut self, instruction: &str) {
         let input = self.input.as_mut().expect("standard input");
         writeln!(input, "{instruction}").unwrap_or_else(|error| panic!("{error}; the log:\n{}", self.log.text()));
+    }
+
+    /// Waits until so many incidents are on disk and the last of them has come to this outcome.
+    pub fn recorded(&self, count: usize, outcome: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let incidents = Incident::all(&self.dir());
+            if incidents.len() == count && incidents.last().is_some_and(|last| last.json["outcome"] == outcome) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("no incident {count} that is {outcome}; the log:\n{}", self.log.text());
     }
 
     /// The log so far.
