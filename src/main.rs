@@ -1,6 +1,5 @@
 //! memini: a container init that captures heap evidence and lets the app leave before the OOM killer fires.
 #![cfg_attr(not(test), no_main)]
-#![allow(dead_code)]
 
 mod cgroup;
 mod cli;
@@ -31,6 +30,8 @@ fn start(arguments: Vec<OsString>) -> u8 {
             command::worker::run(&words)
         }
         Ok(Invocation::Check { json, soft_limit, dir, gauge }) => {
+            sys::mask::restore();
+            log_simply();
             let question = command::check::Question { json, soft_limit, gauge, dir };
             let (answer, code) = command::check::check(std::path::Path::new("/"), &question);
             print(&answer, code)
@@ -41,6 +42,12 @@ fn start(arguments: Vec<OsString>) -> u8 {
             failure.code
         }
     }
+}
+
+/// Warnings of the rooms that a one-shot command asks go to standard error. It fails only when a logger is set already.
+fn log_simply() {
+    let logger = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Warn);
+    let _ = logger.init();
 }
 
 /// Writes this to standard output, for a command that ends with it.

@@ -475,6 +475,7 @@ impl ProcessMemory {
 ///
 /// # Errors
 /// If a value has no sense or the text was cut off.
+#[cfg(test)]
 pub fn process_memory(text: &[u8]) -> Result<ProcessMemory, Fault> {
     let mut memory = ProcessMemory::default();
     for (line, words) in lines(whole(text)?) {

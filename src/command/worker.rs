@@ -8,9 +8,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::{hook, record};
 
-/// What `memini` must be called with to be a worker.
-pub const WORKER: &str = "__worker";
-
 /// What a worker has to tell PID 1.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Report<'a> {

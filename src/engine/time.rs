@@ -13,11 +13,6 @@ impl Moment {
         Self(nanos)
     }
 
-    /// Nanoseconds since the start.
-    pub const fn as_nanos(self) -> u64 {
-        self.0
-    }
-
     /// This much later.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {

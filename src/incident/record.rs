@@ -477,4 +477,27 @@ mod tests {
         let value: Value = serde_json::from_str(&record.json()).unwrap();
         assert_eq!((&value["timeline_entries_lost"], &value["app"]["pid"]), (&json!(4), &json!(7)));
     }
+
+    /// A journal of entries with so many bytes of anonymous memory each.
+    fn journal(entries: &[(&str, u64)]) -> String {
+        let mut text = r#"{"id":"i","app":{"command":["app"]}}"#.to_owned();
+        for (event, anon) in entries {
+            let sample = json!({"usage": 10, "gauged": 10, "composition": {"anon": anon}});
+            let entry = json!({"event": event, "stage": "stop", "reason": "urgent", "sample": sample});
+            text.push_str(&format!("\n{entry}"));
+        }
+        text
+    }
+
+    #[test]
+    fn the_message_tells_the_memory_at_the_decision_and_not_of_an_app_that_was_leaving() {
+        for (entries, anon) in [
+            (&[("stage-began", 3), ("stopping", 5), ("stage-ended", 2)][..], "memory: anon 5 B"),
+            (&[("stopping", 5), ("killing", 7), ("stage-ended", 2)], "memory: anon 7 B"),
+            (&[("stage-began", 3), ("stage-ended", 2)], "memory: anon 2 B"),
+        ] {
+            let message = Record::new(&journal(entries), 0, Vec::new()).message("/evidence");
+            assert!(message.lines().any(|line| line == anon), "{entries:?}: {message}");
+        }
+    }
 }

@@ -49,7 +49,7 @@ use crate::sys::process::{self, Change, ProcessId};
 use crate::sys::signal::Signal;
 use app::App;
 use recording::Recording;
-use sentence::Sentence;
+use sentence::{Ending, Sentence};
 use tree::Tree;
 use watch::Watch;
 use workers::{Role, Workers};
@@ -326,7 +326,7 @@ impl Supervisor {
     fn other_ended(&mut self, id: ProcessId, exit: Exit) {
         let Some(finished) = self.workers.ended(id, exit) else {
             if self.config.warn_on_reap {
-                ::log::warn!("reaped process {id}, an orphan, {exit:?}");
+                ::log::warn!("reaped process {id}, an orphan: {}", Ending(exit));
             }
             return;
         };

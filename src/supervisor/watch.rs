@@ -45,9 +45,19 @@ impl Watch {
     pub fn events(&self) -> Option<BorrowedFd<'_>> {
         self.source.events()
     }
+}
 
-    /// The last good reading.
-    pub fn reading(&self) -> &Reading {
-        &self.reading
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::fake::Fake;
+
+    #[test]
+    fn a_failure_gives_nothing_to_decide_on_and_the_next_good_reading_does() {
+        let source = Fake::new([Some(Reading::new()), None, None, Some(Reading::new())]);
+        let mut watch = Watch::new(Box::new(source), Reading::new());
+        let answers: Vec<bool> = (0..4).map(|_| watch.read(Depth::Full).is_some()).collect();
+        assert_eq!(answers, [true, false, false, true]);
+        assert!(!watch.failing);
     }
 }

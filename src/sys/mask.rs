@@ -30,6 +30,7 @@ fn change(how: libc::c_int, set: KernelSet) -> io::Result<KernelSet> {
 }
 
 /// Blocks every signal that can be blocked and remembers the mask from before. Called once, first of all.
+#[cfg_attr(test, allow(dead_code))]
 pub fn block_all() {
     if let Ok(old) = change(libc::SIG_BLOCK, KernelSet::MAX) {
         INHERITED_MASK.store(old, Ordering::Relaxed);

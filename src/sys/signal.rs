@@ -33,6 +33,7 @@ impl Signal {
     /// Kill, cannot be caught.
     pub const KILL: Self = Self(9);
     /// A write to a pipe that nobody reads.
+    #[cfg(test)]
     pub const PIPE: Self = Self(13);
     /// Ask to terminate.
     pub const TERM: Self = Self(15);

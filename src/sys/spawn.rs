@@ -6,7 +6,7 @@
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use super::mask::{self, ChildDisposition};
@@ -348,11 +348,6 @@ fn write_listen_pid(text: &mut [u8; LISTEN_PID_LENGTH], id: u32) {
     let _ = rest.write_all(LISTEN_PID).and_then(|()| write!(rest, "{id}"));
 }
 
-/// A word for an argument vector.
-pub fn word(bytes: &[u8]) -> OsString {
-    OsString::from_vec(bytes.to_vec())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -374,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_nul_byte_is_refused() {
-        assert!(Program::new(&[word(b"a\0b")]).is_err());
+        assert!(Program::new(&["a\0b".into()]).is_err());
         assert!(Program::new(&[]).is_err());
     }
 }
