@@ -4,11 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::hook::names_folder;
 use crate::cgroup::choose::{self, Choice};
 use crate::cgroup::reading::Scope;
 use crate::cgroup::source::{Depth, Source};
-use crate::cli::{check_ascending, check_dir, threshold_text};
-use crate::config::Config;
+use crate::cli::{check_ascending, check_dir};
+use crate::config::{Config, Hook};
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
 use crate::supervisor::app::App;
@@ -70,10 +71,14 @@ fn start(config: Config) -> Result<Supervisor, String> {
     {
         log::warn!("cannot become a subreaper: {error}; orphans of the app are reaped by somebody else");
     }
-    if let Some(signal) = config.parent_death_signal
-        && let Err(error) = process::set_parent_death_signal(signal)
-    {
-        log::warn!("cannot ask for {signal} at the parent's death: {error}; it will not come");
+    if let Some(signal) = config.parent_death_signal {
+        let parent = process::parent_id();
+        if let Err(error) = process::set_parent_death_signal(signal) {
+            log::warn!("cannot ask for {signal} at the parent's death: {error}; it will not come");
+        } else if process::parent_id() != parent {
+            // It died before it was asked for: the signal is memini's to send.
+            let _ = process::kill(process::own_id(), signal);
+        }
     }
     let app = App::start(&config, &disposition).map_err(|error| {
         let name = config.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -100,8 +105,8 @@ fn refuse_bad_configuration(config: &Config) -> Result<Option<Opened>, String> {
     Ok(Some(opened))
 }
 
-fn needs_folder(hook: &crate::config::Hook) -> bool {
-    hook.text.contains("{dir}") || hook.text.contains("MEMINI_DIR")
+fn needs_folder(hook: &Hook) -> bool {
+    names_folder(&hook.text)
 }
 
 /// The limit that thresholds are resolved against: the lowest of the kernel's and the user's, or the machine's memory.
@@ -120,8 +125,7 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
     if config.watch {
         prepare_for_pressure();
     }
-    let opened =
-        config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
+    let opened = if config.watch { opened.or_else(|| open_source(&config)) } else { None };
     let mut reading_pause = Duration::ZERO;
     let (watch, choice) = match opened {
         Some((source, choice)) if choice.readable => {
@@ -140,6 +144,11 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
     announce(&config, &app, choice.as_ref());
     let source = choice.map(|choice| choice.description).unwrap_or_default();
     Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
+}
+
+/// The app runs by now: an error of memini's own must not end it.
+fn open_source(config: &Config) -> Option<Opened> {
+    catch_unwind(|| choose::open(Path::new("/"), config.soft_limit.is_some())).ok()
 }
 
 fn prepare_for_pressure() {
@@ -196,7 +205,7 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     let mut ladder = String::new();
     for stage in Stage::LADDER {
         let threshold = config.thresholds.of(stage);
-        ladder.push_str(&format!(", {stage} {}", threshold_text(threshold)));
+        ladder.push_str(&format!(", {stage} {}", threshold));
         if let (Threshold::Percent(_) | Threshold::Below(_), Some(bytes)) =
             (threshold, limit.and_then(|limit| threshold.bytes(limit)))
         {

@@ -103,7 +103,8 @@ impl SharedBuffer {
     /// EMFILE, ENOMEM, or ENOSYS before Linux 3.17 (memfd_create(2)).
     pub fn new(capacity: usize) -> io::Result<Self> {
         // SAFETY: a NUL-terminated name; the kernel makes a descriptor for us alone.
-        let descriptor = unsafe { libc::memfd_create(c"memini-journal".as_ptr(), libc::MFD_CLOEXEC) };
+        let descriptor =
+            unsafe { libc::memfd_create(c"memini-journal".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -112,6 +113,13 @@ impl SharedBuffer {
         let size = libc::off_t::try_from(capacity).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
         // SAFETY: plain numbers.
         if unsafe { libc::ftruncate(descriptor.as_raw_fd(), size) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // Any process of the same user can open it through /proc. Were it shortened, the next touch would be a SIGBUS:
+        // the end of PID 1, and of the container.
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: plain numbers.
+        if unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
             return Err(io::Error::last_os_error());
         }
         let mapping = Mapping::new(capacity, libc::MAP_SHARED, Some(descriptor.as_fd()))?;
@@ -126,8 +134,9 @@ impl SharedBuffer {
     /// What is still free, to be written to and then kept with [`SharedBuffer::advance`].
     pub fn free(&mut self) -> &mut [u8] {
         let rest = self.mapping.length.saturating_sub(self.length);
-        // SAFETY: `length` never exceeds the mapping, so start and rest lie in it; `&mut self` keeps it to one holder
-        // in this process. A worker reads other bytes: those before `length`.
+        // SAFETY: `length` never exceeds the mapping, so start and rest lie in it, and the seal keeps the file as long as
+        // the mapping. `&mut self` keeps it to one holder in this process; a worker reads other bytes, those before
+        // `length`.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(self.length), rest) }
     }
 
@@ -160,6 +169,14 @@ mod tests {
         assert_eq!(buffer.free().len(), 8192 - 5);
         buffer.advance(usize::MAX);
         assert!(buffer.free().is_empty());
+    }
+
+    #[test]
+    fn nobody_can_shorten_the_buffer_under_pid_1() {
+        let buffer = SharedBuffer::new(8192).unwrap();
+        let path = format!("/proc/self/fd/{}", buffer.as_fd().as_raw_fd());
+        let other = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        assert_eq!(other.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 
     #[test]
