@@ -19,6 +19,8 @@ use std::io::Write;
 use cli::Invocation;
 
 /// memini's `main`: reads the command line, and does what it says. Called with every signal blocked.
+///
+/// The commands are never inlined here: each would take its room on the stack, page by page, at every start.
 #[cfg_attr(test, allow(dead_code))]
 fn start(arguments: Vec<OsString>) -> u8 {
     sys::descriptors::fill_standard();

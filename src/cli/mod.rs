@@ -57,6 +57,7 @@ pub enum Invocation {
 /// # Errors
 ///
 /// What is wrong, in one line, and the exit code for it.
+#[inline(never)]
 pub fn parse(
     mut arguments: Vec<OsString>,
     environment: &dyn Fn(&str) -> Option<OsString>,
@@ -112,6 +113,8 @@ impl Line {
         Self { options: None, command, is_check: false }
     }
 
+    /// Never inlined: what clap needs on the stack would be touched by starts without options as well.
+    #[inline(never)]
     fn with_options(arguments: Vec<OsString>) -> Result<Self, Failure> {
         let mut words: Vec<OsString> = arguments.into_iter().skip(1).collect();
         let mut options = flags::command().try_get_matches_from(&words)?;

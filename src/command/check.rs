@@ -40,6 +40,7 @@ pub struct Question {
 
 /// Answers on standard output's behalf: the text, with a newline at its end, and the exit code (0: memini can guard
 /// here, 1: it cannot). `root` is `/` unless in a test.
+#[inline(never)]
 pub fn check(root: &Path, question: &Question) -> (String, u8) {
     answer(root, question, Granted::by_trying())
 }

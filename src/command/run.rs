@@ -15,12 +15,15 @@ use crate::supervisor::app::App;
 use crate::supervisor::watch::Watch;
 use crate::supervisor::{Clock, Parts, Supervisor, log as sink};
 use crate::sys::mask::{ChildDisposition, SignalDescriptor};
-use crate::sys::schedule::{self, Latency};
-use crate::sys::{descriptors, memory, process};
+use crate::sys::{descriptors, memory, process, schedule};
 use crate::units::Size;
 
 /// memini's own failure, usage and configuration included.
 pub const FAILURE: u8 = 125;
+
+/// How long the rest of memini's start waits for the app's exec: where cores are few or busy the two would compete, and
+/// the app has nothing to be watched before its exec.
+const HEAD_START: Duration = Duration::from_millis(20);
 
 type Opened = (Box<dyn Source>, Choice);
 
@@ -77,6 +80,7 @@ fn start(config: Config) -> Result<Supervisor, String> {
         format!("cannot start {name}: {error}")
     })?;
     // From here on the app runs, and memini may not fail any more: as PID 1, its end would be the app's.
+    app.go_first(&signals, HEAD_START);
     Ok(settle(config, clock, signals, app, opened))
 }
 
@@ -113,7 +117,9 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
-    let latency = if config.watch { prepare_for_pressure() } else { Latency::Normal };
+    if config.watch {
+        prepare_for_pressure();
+    }
     let opened =
         config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
     let mut reading_pause = Duration::ZERO;
@@ -131,16 +137,16 @@ fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, ope
         None => (None, None),
     };
     let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
-    announce(&config, &app, choice.as_ref(), latency);
+    announce(&config, &app, choice.as_ref());
     let source = choice.map(|choice| choice.description).unwrap_or_default();
     Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
 }
 
-fn prepare_for_pressure() -> Latency {
+fn prepare_for_pressure() {
     if let Err(error) = memory::lock() {
         log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
     }
-    schedule::ask_for_low_latency()
+    schedule::ask_for_short_slice();
 }
 
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
@@ -178,7 +184,7 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
 }
 
 /// The one start-up line, and what is worth a warning.
-fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latency) {
+fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     let version = env!("CARGO_PKG_VERSION");
     let own = process::own_id();
     let name = config.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -222,7 +228,7 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latenc
     if let Some(why) = &choice.why_not {
         log::warn!("{why}; memory is watched by what is there: {}", choice.description);
     }
-    log::debug!("scheduling: {}; {} usable cores", latency.name(), schedule::usable_cores());
+    log::debug!("{} usable cores", schedule::usable_cores());
     if choice.oom_group == Some(true) {
         log::debug!("memory.oom.group is set: the kernel's OOM killer would take memini along");
     }

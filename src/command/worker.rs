@@ -63,6 +63,7 @@ impl<'a> Report<'a> {
 }
 
 /// Runs the hidden verb. A panic in a worker must not print a backtrace into the app's output: it is told to PID 1.
+#[inline(never)]
 pub fn run(arguments: &[OsString]) -> u8 {
     std::panic::set_hook(Box::new(|info| Report::Failed(&format!("internal error: {info}").replace('\n', " ")).send()));
     let outcome = std::panic::catch_unwind(|| {

@@ -119,7 +119,7 @@ impl Record {
             writeln!(text, "memory: {}", composition(parts))?;
         }
         let lists = self.all("processes").filter_map(|entry| entry.get("list")?.as_array());
-        if let Some(list) = lists.filter(|list| !list.is_empty()).last() {
+        if let Some(list) = lists.rfind(|list| !list.is_empty()) {
             for process in list.iter().take(5) {
                 let size = ["rss_anon", "rss_file", "rss_shmem", "swap"].iter().map(|key| number(process, key)).sum();
                 writeln!(text, "process {} {}: {}", number(process, "pid"), text_of(process, "comm"), Size(size))?;

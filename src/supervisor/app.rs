@@ -1,11 +1,13 @@
 //! The app: one child, its signals, and its place on the terminal.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::engine::event::Exit;
-use crate::sys::mask::ChildDisposition;
+use crate::sys::mask::{ChildDisposition, SignalDescriptor};
+use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
 use crate::sys::signal::Signal;
 use crate::sys::spawn::{self, ExecOutcome, ExecResult, Options, Program};
@@ -61,6 +63,17 @@ impl App {
             resumes: 0,
             refused: false,
         })
+    }
+
+    /// Lets it have the processor until its exec has happened, a signal waits to be forwarded or this time has passed.
+    pub fn go_first(&self, signals: &SignalDescriptor, at_most: Duration) {
+        let mut wait = Wait::new();
+        wait.add(signals.as_fd(), Interest::Read, ());
+        if let Some(exec) = self.exec() {
+            wait.add(exec.as_fd(), Interest::Read, ());
+        }
+        // What has happened is found by the loop; that nothing could be waited for changes nothing.
+        let _ = wait.wait(Some(at_most));
     }
 
     /// Its process id.
@@ -157,7 +170,10 @@ impl App {
     /// Where there is no such shell (a container's PID 1) nobody could ever continue the app, so it goes on at once;
     /// unless the signal came through memini: somebody wants the app to be stopped, and will send SIGCONT.
     fn stopped_at_terminal(&mut self, signal: Signal) {
-        if job_control_above() {
+        // A job that was started in the background was brought to the front: the shell's `fg` reaches memini alone.
+        if signal != Signal::TSTP && self.hand_terminal_on() {
+            let _ = process::kill_group(self.id, Signal::CONT);
+        } else if job_control_above() {
             self.suspend(signal);
         } else if !self.stop_was_forwarded && self.resumes < RESUMES {
             self.resumes = self.resumes.saturating_add(1);
@@ -170,7 +186,7 @@ impl App {
     }
 
     /// Stops memini and the rest of its job; comes back when the shell continues it.
-    fn suspend(&self, signal: Signal) {
+    fn suspend(&mut self, signal: Signal) {
         if let Some(terminal) = self.terminal {
             self.take_terminal_back(terminal);
         }
@@ -178,12 +194,15 @@ impl App {
         let _ = process::kill_own_group(signal);
         let _ = process::kill(process::own_id(), Signal::STOP);
         // From here on the shell has continued the job: in the foreground (`fg`) or not (`bg`).
-        if let Some(terminal) = self.terminal
-            && terminal::is_foreground(terminal)
-        {
-            let _ = terminal::give(terminal, self.id);
-        }
+        self.hand_terminal_on();
         let _ = process::kill_group(self.id, Signal::CONT);
+    }
+
+    /// Gives the app the foreground that memini has. False where memini does not have it.
+    fn hand_terminal_on(&mut self) -> bool {
+        let Some(terminal) = terminal::foreground_terminal() else { return false };
+        self.terminal = Some(terminal);
+        terminal::give(terminal, self.id).is_ok()
     }
 
     fn take_terminal_back(&self, terminal: BorrowedFd<'_>) {

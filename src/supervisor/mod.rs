@@ -22,6 +22,7 @@
 )]
 
 pub mod app;
+mod attention;
 pub mod log;
 pub mod recording;
 pub mod sentence;
@@ -48,6 +49,7 @@ use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
 use crate::sys::signal::Signal;
 use app::App;
+use attention::Attention;
 use recording::Recording;
 use sentence::{Ending, Sentence};
 use tree::Tree;
@@ -121,6 +123,7 @@ pub struct Supervisor {
     commands: Vec<Command>,
     arrivals: Vec<Arrival>,
     spared: Vec<ProcessId>,
+    attention: Attention,
     /// More deaths wait than were taken.
     more_to_reap: bool,
     app_exit_told: bool,
@@ -173,6 +176,7 @@ impl Supervisor {
             commands: Vec::with_capacity(64),
             arrivals: Vec::with_capacity(mask::ARRIVALS_AT_ONCE),
             spared: Vec::with_capacity(workers::CAPACITY.saturating_mul(2)),
+            attention: Attention::default(),
             more_to_reap: true,
             app_exit_told: false,
             all_gone_told: false,
@@ -221,6 +225,7 @@ impl Supervisor {
             wait.add(worker.report(), Interest::Read, Token::Reports);
         }
         let timeout = self.timeout();
+        self.attention.adapt(self.engine.deadline().map(|deadline| deadline.since(self.clock.now())));
         let outcome = wait.wait(Some(timeout));
         let mut ready = [None; 4];
         for (place, token) in ready.iter_mut().zip(wait.ready()) {

@@ -55,12 +55,14 @@ fn set(mut attributes: Attributes) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Asks for the best that is allowed. Kernels before 6.12 accept the slice and ignore it.
+/// Asks for the best that is allowed.
 pub fn ask_for_low_latency() -> Latency {
     let fifo = Attributes { policy: SCHED_FIFO, flags: RESET_ON_FORK, priority: 1, ..Attributes::default() };
-    if set(fifo).is_ok() {
-        return Latency::Fifo;
-    }
+    if set(fifo).is_ok() { Latency::Fifo } else { ask_for_short_slice() }
+}
+
+/// Asks for a short slice, and gives SCHED_FIFO back. Kernels before 6.12 accept the slice and ignore it.
+pub fn ask_for_short_slice() -> Latency {
     // SAFETY: getpriority(2) takes plain numbers. −1 is a possible answer and as good as any.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     let slice = Attributes { policy: SCHED_OTHER, flags: RESET_ON_FORK, nice, runtime: SLICE, ..Attributes::default() };

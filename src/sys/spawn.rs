@@ -99,6 +99,8 @@ impl Program {
         refused.unwrap_or(libc::ENOENT)
     }
 
+    /// Never inlined: its array would be touched on the stack by every start.
+    #[inline(never)]
     fn exec_script(&self, file: &CStr, environment: *const *const c_char) -> i32 {
         let mut arguments = [ptr::null::<c_char>(); MAX_SCRIPT_ARGUMENTS];
         if self.script.pointers.len() > arguments.len() {
