@@ -55,10 +55,16 @@ impl Transcript {
             if let Some(found) = find(&so_far) {
                 return found;
             }
-            assert!(!guard.ended, "it ended without {what}; all it said: {so_far}");
+            if guard.ended {
+                drop(guard);
+                panic!("it ended without {what}; all it said: {so_far}");
+            }
             let (next, timeout) = change.wait_timeout(guard, DEADLINE).unwrap();
             guard = next;
-            assert!(!timeout.timed_out(), "waited in vain for {what}; so far: {so_far}");
+            if timeout.timed_out() {
+                drop(guard);
+                panic!("waited in vain for {what}; so far: {so_far}");
+            }
         }
     }
 
