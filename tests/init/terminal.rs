@@ -130,6 +130,7 @@ fn a_background_job_leaves_the_terminal_to_the_shell() {
     let app = "
 # The shell's prompt may stand in this line already.
 say('\\napp', os.getpid())
+say('memini', os.getppid())
 say('got', sys.stdin.readline().strip(), '.')
 os._exit(0)
 ";
