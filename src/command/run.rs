@@ -61,7 +61,7 @@ fn install_panic_hook() {
 }
 
 /// Everything up to the loop. An error means that the app was not started.
-fn start(config: Config) -> Result<Supervisor, String> {
+fn start(config: Config) -> Result<Box<Supervisor>, String> {
     let clock = Clock::start();
     let opened = refuse_bad_configuration(&config)?;
     let signals = SignalDescriptor::new().map_err(|error| format!("cannot read signals: {error}"))?;
@@ -112,33 +112,52 @@ fn effective_limit(config: &Config, choice: &Choice) -> Option<u64> {
 }
 
 /// The rest of the start, while the app starts as well.
-fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, opened: Option<Opened>) -> Supervisor {
+fn settle(
+    config: Config,
+    clock: Clock,
+    signals: SignalDescriptor,
+    app: App,
+    opened: Option<Opened>,
+) -> Box<Supervisor> {
     descriptors::close_inherited();
     // memini must not keep a volume busy that the app has left.
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
     let latency = if config.watch { prepare_for_pressure() } else { Latency::Normal };
-    let opened =
-        config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
-    let mut reading_pause = Duration::ZERO;
-    let (watch, choice) = match opened {
-        Some((source, choice)) if choice.readable => {
-            let mut watch = Watch::new(source, choice.first);
-            reading_pause = pause(&mut watch);
-            (Some(watch), Some(choice))
-        }
-        Some((_, choice)) => {
-            let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
-            log::warn!("{why}; memory is not watched, memini goes on as a plain init");
-            (None, None)
-        }
-        None => (None, None),
-    };
-    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
+    let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
     announce(&config, &app, choice.as_ref(), latency);
     let source = choice.map(|choice| choice.description).unwrap_or_default();
-    Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
+    assemble(config, clock, signals, app, watch, source)
+}
+
+/// The watch over memory, where anything can be read.
+///
+/// This and the next function are not inlined: the deepest stack of the start counts in memini's resident memory for
+/// good, so that what needs much of it shall not stand on top of what does as well.
+#[inline(never)]
+fn open_watch(config: &Config, opened: Option<Opened>) -> (Option<Watch>, Option<Choice>) {
+    let (source, choice) = opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some()));
+    if choice.readable {
+        return (Some(Watch::new(source, choice.first)), Some(choice));
+    }
+    let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
+    log::warn!("{why}; memory is not watched, memini goes on as a plain init");
+    (None, None)
+}
+
+#[inline(never)]
+fn assemble(
+    config: Config,
+    clock: Clock,
+    signals: SignalDescriptor,
+    app: App,
+    mut watch: Option<Watch>,
+    source: String,
+) -> Box<Supervisor> {
+    let reading_pause = watch.as_mut().map(pause).unwrap_or_default();
+    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
+    Box::new(Supervisor::new(Parts { config, clock, signals, app, engine, watch, source }))
 }
 
 fn prepare_for_pressure() -> Latency {
@@ -183,6 +202,7 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
 }
 
 /// The one start-up line, and what is worth a warning.
+#[inline(never)]
 fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latency) {
     let version = env!("CARGO_PKG_VERSION");
     let own = process::own_id();
