@@ -124,11 +124,16 @@ fn settle(
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
-    let latency = if config.watch { prepare_for_pressure() } else { Latency::Normal };
+    let latency = if config.watch { schedule::ask_for_short_slice() } else { Latency::Normal };
     let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
     announce(&config, &app, choice.as_ref(), latency);
     let source = choice.map(|choice| choice.description).unwrap_or_default();
-    assemble(config, clock, signals, app, watch, source)
+    let guards = config.watch;
+    let supervisor = assemble(config, clock, signals, app, watch, source);
+    if guards {
+        keep_in_memory();
+    }
+    supervisor
 }
 
 /// The watch over memory, where anything can be read.
@@ -160,11 +165,12 @@ fn assemble(
     Box::new(Supervisor::new(Parts { config, clock, signals, app, engine, watch, source }))
 }
 
-fn prepare_for_pressure() -> Latency {
+/// What is in use from here on; not what the start alone has used of the stack.
+fn keep_in_memory() {
+    memory::release_stack();
     if let Err(error) = memory::lock() {
         log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
     }
-    schedule::ask_for_short_slice()
 }
 
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
