@@ -49,11 +49,12 @@ impl<const N: usize> Line<N> {
         }
     }
 
-    /// Replaces what a terminal or a log reader would act on, so that text of the app's cannot forge lines.
+    /// Replaces what a terminal or a log reader would act on, so that text of the app's cannot forge lines. A tab, as in
+    /// every stack trace of a JVM, becomes a space.
     pub fn replace_controls(&mut self) {
         if let Some(written) = self.bytes.get_mut(..self.length) {
             for byte in written.iter_mut().filter(|byte| byte.is_ascii_control()) {
-                *byte = b'?';
+                *byte = if *byte == b'\t' { b' ' } else { b'?' };
             }
         }
     }
@@ -119,5 +120,13 @@ mod tests {
         write!(line, "name\nmemini: forged\u{1b}[2J").unwrap();
         line.replace_controls();
         assert_eq!(line.as_str(), "name?memini: forged?[2J");
+    }
+
+    #[test]
+    fn a_tab_of_a_stack_trace_stays_white_space() {
+        let mut line = Line::<64>::new();
+        write!(line, "\tat Main.main").unwrap();
+        line.replace_controls();
+        assert_eq!(line.as_str(), " at Main.main");
     }
 }

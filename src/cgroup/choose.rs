@@ -49,7 +49,7 @@ pub struct Choice {
 pub fn open(root: &Path, soft_limit: bool) -> (Box<dyn Source>, Choice) {
     let mut choice = Choice { discovery: discovery::discover(root), ..Choice::default() };
     choice.why_not = choice.discovery.why_not.clone();
-    choice.shared = choice.discovery.own.as_deref().is_none_or(|own| is_shared(root, own));
+    choice.shared = choice.discovery.own.as_deref().is_none_or(|own| is_shared(root, own, &choice.discovery));
     let mut source = choose(root, soft_limit, &mut choice);
     if let Some(own) = &choice.discovery.own {
         choice.oom_group = std::fs::read(own.join("memory.oom.group")).ok().map(|text| text.trim_ascii() == b"1");
@@ -116,14 +116,21 @@ fn tree_as_base(tree: Tree, host: Option<Host>, choice: &mut Choice) -> Box<dyn 
 
 /// Whether the group may hold processes that are none of ours. (It does not list this one if memory is charged to a
 /// group above the own one, which then holds siblings.) The app may run already.
-fn is_shared(root: &Path, own: &Path) -> bool {
+fn is_shared(root: &Path, own: &Path, discovery: &Discovery) -> bool {
     let me = i32::try_from(std::process::id()).unwrap_or(i32::MAX);
     let Some(members) = discovery::members(own).filter(|members| members.contains(&me)) else { return true };
     // 0 is a process outside of the PID namespace; PID 1 answers for all that are inside.
     if members.contains(&0) {
         return true;
     }
-    me != 1 && members.len() > 1 && has_foreigners(root, me, &members)
+    if me == 1 { hides_outsiders(own, discovery) } else { members.len() > 1 && has_foreigners(root, me, &members) }
+}
+
+/// v1 leaves processes outside of the PID namespace out of its lists, so that PID 1 always seems to be alone with its
+/// own. It can be believed where the group is all that is mounted, as containers have it. (Only the root group, which is
+/// everybody's, has a `release_agent`.)
+fn hides_outsiders(own: &Path, discovery: &Discovery) -> bool {
+    discovery.hierarchy.is_v1() && (!discovery.ancestors.is_empty() || own.join("release_agent").exists())
 }
 
 fn has_foreigners(root: &Path, me: i32, members: &[i32]) -> bool {
@@ -318,6 +325,30 @@ mod tests {
             root.write("sys/fs/cgroup/cgroup.procs", &procs);
             assert_eq!(open(root.path(), false).1.shared, expected, "{what}");
         }
+    }
+
+    /// `unshare --pid` beside a large neighbour: with --limit, the neighbour's memory got the app killed.
+    #[test]
+    fn pid_1_is_alone_in_a_v1_group_only_where_nothing_else_is_mounted() {
+        for (cgroup, mount, own, release_agent, expected) in [
+            ("4:memory:/x\n", "/x /memory cgroup rw,memory", "memory", false, false),
+            ("4:memory:/\n", "/ /memory cgroup rw,memory", "memory", false, false),
+            ("4:memory:/\n", "/ /memory cgroup rw,memory", "memory", true, true),
+            ("4:memory:/x\n", "/ /memory cgroup rw,memory", "memory/x", false, true),
+        ] {
+            let root = Root::new(cgroup, &[mount]);
+            root.v1_group("memory", 100 * MIB, V1_NONE, V1_NONE);
+            root.v1_group(own, 100 * MIB, V1_NONE, V1_NONE);
+            if release_agent {
+                root.write("memory/release_agent", "");
+            }
+            let discovery = discovery::discover(root.path());
+            let own = discovery.own.clone().unwrap();
+            assert_eq!(hides_outsiders(&own, &discovery), expected, "{cgroup} {mount} {release_agent}");
+        }
+        let root = machine("max", false);
+        let discovery = discovery::discover(root.path());
+        assert!(!hides_outsiders(&discovery.own.clone().unwrap(), &discovery), "v2 lists them as 0");
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Source for V2 {
             next.pressure_full_avg10 = self.read_pressure();
         }
         self.own.read(depth, &self.machine)?;
-        for group in &mut self.ancestors {
+        // A group without a limit is looked at in full readings only, which is once a second: a new limit is seen then.
+        for group in self.ancestors.iter_mut().filter(|group| depth == Depth::Full || group.level.limit.is_some()) {
             group.read(depth, &self.machine)?;
         }
         if depth == Depth::Full {
@@ -227,11 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_change_live_are_seen_by_the_next_fast_reading() {
+    fn limits_that_change_live_are_seen_by_the_next_reading() {
         let root = pod();
         let mut source = open(&root);
         assert_eq!(read(&mut source, Depth::Usage).levels().len(), 1);
         root.write(&format!("{POD}/memory.max"), "209715200\n");
+        assert_eq!(read(&mut source, Depth::Usage).levels().len(), 1, "a new limit waits for a full reading");
+        assert_eq!(read(&mut source, Depth::Full).levels().len(), 2);
         let reading = read(&mut source, Depth::Usage);
         let pod = Level { scope: Scope::Ancestor(1), usage: 150 * MIB, limit: Some(200 * MIB), ..Level::default() };
         assert_eq!(reading.levels()[1..], [pod]);

@@ -232,7 +232,7 @@ flags! {
     };
     DIR Flag {
         long: "dir", short: None, takes: Takes::Path, default: "/tmp/memini", heading: Heading::Evidence,
-        brief: "the folder for incidents and the recorder",
+        brief: "the folder for incidents",
         detail: "Made if it does not exist. Neither a file nor a symbolic link.",
     };
     TERMINATION_LOG Flag {

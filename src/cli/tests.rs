@@ -442,7 +442,13 @@ fn help_names_every_option_and_every_variable_and_keeps_to_its_columns() {
 }
 
 #[test]
-#[ignore = "prints the option table for the README: cargo test option_table -- --ignored --nocapture"]
+fn the_documented_options_are_the_defined_ones() {
+    let page = include_str!("../../docs/options.md");
+    assert!(page.contains(&help::table()), "docs/options.md is out of date; print the table with option_table");
+}
+
+#[test]
+#[ignore = "prints the option table for docs/options.md: cargo test option_table -- --ignored --nocapture"]
 fn option_table() {
     println!("{}", help::table());
 }

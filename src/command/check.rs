@@ -115,7 +115,7 @@ struct Memory {
     limit: Option<u64>,
     limit_file: Option<String>,
     soft_limit: Option<u64>,
-    /// Whether processes live in the own group that are not below memini.
+    /// Whether processes may live in the own group that are not below memini.
     shared_group: bool,
     /// `memory.oom.group`.
     oom_group: Option<bool>,

@@ -15,8 +15,7 @@ use crate::supervisor::app::App;
 use crate::supervisor::watch::Watch;
 use crate::supervisor::{Clock, Parts, Supervisor, log as sink};
 use crate::sys::mask::{ChildDisposition, SignalDescriptor};
-use crate::sys::schedule::{self, Latency};
-use crate::sys::{descriptors, memory, process};
+use crate::sys::{descriptors, memory, process, schedule};
 use crate::units::Size;
 
 /// memini's own failure, usage and configuration included.
@@ -124,9 +123,11 @@ fn settle(
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
-    let latency = if config.watch { schedule::ask_for_short_slice() } else { Latency::Normal };
+    if config.watch {
+        schedule::ask_for_short_slice();
+    }
     let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
-    announce(&config, &app, choice.as_ref(), latency);
+    announce(&config, &app, choice.as_ref());
     let source = choice.map(|choice| choice.description).unwrap_or_default();
     let guards = config.watch;
     let supervisor = assemble(config, clock, signals, app, watch, source);
@@ -209,7 +210,7 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
 
 /// The one start-up line, and what is worth a warning.
 #[inline(never)]
-fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latency) {
+fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     let version = env!("CARGO_PKG_VERSION");
     let own = process::own_id();
     let name = config.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -250,7 +251,7 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>, latency: Latenc
         choice.description,
         config.dir.display()
     );
-    log::debug!("scheduling: {}; {} usable cores", latency.name(), schedule::usable_cores());
+    log::debug!("{} usable cores", schedule::usable_cores());
     if choice.oom_group == Some(true) {
         log::debug!("memory.oom.group is set: the kernel's OOM killer would take memini along");
     }

@@ -77,16 +77,17 @@ impl Steps {
         level.saturating_sub((self.limit / HYSTERESIS).min(level / 2))
     }
 
-    /// How far it is to the next stage, or to the limit when all have begun.
-    pub fn distance(&self, bytes: u64) -> u64 {
-        let next = self.iter().map(|(_, level)| level).find(|level| *level > bytes);
-        next.unwrap_or(self.limit).saturating_sub(bytes)
+    /// How far it is to the next stage at which something is to be done, or to the limit when all have begun.
+    pub fn distance(&self, bytes: u64, acts: impl Fn(Stage) -> bool) -> u64 {
+        let next = self.iter().find(|(stage, level)| *level > bytes && acts(*stage));
+        next.map_or(self.limit, |(_, level)| level).saturating_sub(bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::settings::Settings;
     use Threshold::{Below, Bytes, Off, Percent};
 
     fn steps(limit: u64) -> Steps {
@@ -146,7 +147,16 @@ mod tests {
     fn the_distance_leads_to_the_next_stage_and_at_last_to_the_limit() {
         let steps = steps(1000);
         for (bytes, distance) in [(0, 600), (599, 1), (600, 200), (969, 1), (970, 30), (1000, 0), (1200, 0)] {
-            assert_eq!(steps.distance(bytes), distance, "{bytes}");
+            assert_eq!(steps.distance(bytes, |_| true), distance, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn a_stage_at_which_nothing_is_done_is_not_hurried_to() {
+        let steps = steps(1000);
+        for (hooks, distance) in [(vec![], 920), (vec![Stage::Capture], 800), (vec![Stage::Trace, Stage::Kill], 600)] {
+            let settings = Settings { hooks, ..Settings::default() };
+            assert_eq!(steps.distance(0, |stage| settings.acts_at(stage)), distance, "{:?}", settings.hooks);
         }
     }
 

@@ -24,6 +24,8 @@ const GROWING: f64 = 5.0;
 struct Track {
     seen: Gauged,
     steps: Steps,
+    /// Bytes until something is to be done.
+    distance: u64,
     unreachable: Option<Stage>,
     rates: Rates,
     swap_usage: u64,
@@ -47,6 +49,7 @@ impl Track {
         self.seen = Gauged::new(&level, settings.gauge, soft, full);
         (self.steps, self.unreachable) =
             self.seen.limit.map_or_else(Default::default, |limit| Steps::resolve(&settings.thresholds, limit));
+        self.distance = self.steps.distance(self.seen.gauged, |stage| settings.acts_at(stage));
         if full && (swapped.0 > 0) != (swapped.1 > 0) {
             self.rates.skip();
         }
@@ -61,7 +64,7 @@ impl Track {
         let bytes = self.seen.gauged;
         let end = self.steps.of(Stage::Stop).or(self.steps.of(Stage::Kill));
         let near = end.is_some_and(|end| bytes >= end.saturating_sub(limit / NEAR));
-        cadence::sleep(self.steps.distance(bytes), ceiling, near && self.seconds_left() < GROWING)
+        cadence::sleep(self.distance, ceiling, near && self.seconds_left() < GROWING)
     }
 
     /// Seconds until the limit at the fastest rate.
@@ -356,7 +359,7 @@ mod tests {
 
     #[test]
     fn near_the_end_the_floor_is_lower_while_it_grows() {
-        let settings = Settings::default();
+        let settings = Settings { hooks: vec![Stage::Capture], ..Settings::default() };
         for (from, to, micros) in [(960, 969, 500), (969, 969, 2000), (799, 799, 2000), (790, 799, 2000)] {
             let mut levels = Levels::default();
             for (second, usage) in [(0, from), (1, to)] {

@@ -187,6 +187,14 @@ pub struct Settings {
     pub reading_pause: Duration,
 }
 
+impl Settings {
+    /// Whether anything is to be done at the moment in which this stage begins. A stage that is only noted may be noted
+    /// a little later: looking for it would cost more than all the rest.
+    pub fn acts_at(&self, stage: Stage) -> bool {
+        stage >= Stage::Stop || self.hooks.contains(&stage)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {

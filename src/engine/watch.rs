@@ -425,7 +425,7 @@ mod tests {
     fn where_a_reading_is_dear_there_is_a_pause_between_two() {
         let sleep = |reading_pause| {
             let mut scene = Scene::new(Settings { reading_pause, ..Settings::default() });
-            scene.read(79, 0);
+            scene.read(91, 0);
             scene.engine.deadline().unwrap().since(scene.now)
         };
         let cadence = sleep(Duration::ZERO);

@@ -104,7 +104,7 @@ impl Record {
             let clock = clock(entry);
             writeln!(text, "{clock} {}: {}", text_of(entry, "stage"), measure(entry.get("sample")))?;
         }
-        if let Some(parts) = self.entries.iter().rev().find_map(|entry| entry.get("sample")?.get("composition")) {
+        if let Some(parts) = self.composition_that_mattered() {
             writeln!(text, "memory: {}", composition(parts))?;
         }
         if let Some(list) = self.all("processes").last().and_then(|entry| entry.get("list")?.as_array()) {
@@ -125,6 +125,14 @@ impl Record {
             )?;
         }
         Ok(())
+    }
+
+    /// Where the bytes were when memini stopped or killed the app, else when they were last looked at. What is noted
+    /// later tells about an app that was leaving.
+    fn composition_that_mattered(&self) -> Option<&Value> {
+        let known = |entry: &'_ Value| entry.get("sample").is_some_and(|sample| sample.get("composition").is_some());
+        let decided = ["killing", "stopping"].into_iter().find_map(|kind| self.all(kind).rfind(|entry| known(entry)));
+        decided.or_else(|| self.entries.iter().rfind(|entry| known(entry)))?.get("sample")?.get("composition")
     }
 
     /// The first line.
@@ -262,5 +270,33 @@ fn end_of(hook: &Value) -> String {
         "not started".into()
     } else {
         "not ended".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal of entries with so many bytes of anonymous memory each.
+    fn journal(entries: &[(&str, u64)]) -> String {
+        let mut text = r#"{"id":"i","app":{"command":["app"]}}"#.to_owned();
+        for (event, anon) in entries {
+            let sample = json!({"usage": 10, "gauged": 10, "composition": {"anon": anon}});
+            let entry = json!({"event": event, "stage": "stop", "reason": "urgent", "sample": sample});
+            text.push_str(&format!("\n{entry}"));
+        }
+        text
+    }
+
+    #[test]
+    fn the_message_tells_the_memory_at_the_decision_and_not_of_an_app_that_was_leaving() {
+        for (entries, anon) in [
+            (&[("stage-began", 3), ("stopping", 5), ("stage-ended", 2)][..], "memory: anon 5 B"),
+            (&[("stopping", 5), ("killing", 7), ("stage-ended", 2)], "memory: anon 7 B"),
+            (&[("stage-began", 3), ("stage-ended", 2)], "memory: anon 2 B"),
+        ] {
+            let message = Record::new(&journal(entries), 0, Vec::new()).message("/evidence");
+            assert!(message.lines().any(|line| line == anon), "{entries:?}: {message}");
+        }
     }
 }

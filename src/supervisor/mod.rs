@@ -22,6 +22,7 @@
 )]
 
 pub mod app;
+mod attention;
 pub mod log;
 pub mod recording;
 pub mod sentence;
@@ -46,11 +47,11 @@ use crate::sys::mask::{self, Arrival, SignalDescriptor};
 use crate::sys::memory::Ballast;
 use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
-use crate::sys::schedule;
 use crate::sys::signal::Signal;
 use app::App;
+use attention::Attention;
 use recording::Recording;
-use sentence::Sentence;
+use sentence::{Ending, Sentence};
 use tree::Tree;
 use watch::Watch;
 use workers::{Role, Workers};
@@ -122,6 +123,7 @@ pub struct Supervisor {
     commands: Vec<Command>,
     arrivals: Vec<Arrival>,
     spared: Vec<ProcessId>,
+    attention: Attention,
     /// More deaths wait than were taken.
     more_to_reap: bool,
     app_exit_told: bool,
@@ -174,6 +176,7 @@ impl Supervisor {
             commands: Vec::with_capacity(64),
             arrivals: Vec::with_capacity(mask::ARRIVALS_AT_ONCE),
             spared: Vec::with_capacity(workers::CAPACITY.saturating_mul(2)),
+            attention: Attention::default(),
             more_to_reap: true,
             app_exit_told: false,
             all_gone_told: false,
@@ -222,6 +225,7 @@ impl Supervisor {
             wait.add(worker.report(), Interest::Read, Token::Reports);
         }
         let timeout = self.timeout();
+        self.attention.adapt(self.engine.deadline().map(|deadline| deadline.since(self.clock.now())));
         let outcome = wait.wait(Some(timeout));
         let mut ready = [None; 4];
         for (place, token) in ready.iter_mut().zip(wait.ready()) {
@@ -327,7 +331,7 @@ impl Supervisor {
     fn other_ended(&mut self, id: ProcessId, exit: Exit) {
         let Some(finished) = self.workers.ended(id, exit) else {
             if self.config.warn_on_reap {
-                ::log::warn!("reaped process {id}, an orphan, {exit:?}");
+                ::log::warn!("reaped process {id}, an orphan: {}", Ending(exit));
             }
             return;
         };
@@ -403,15 +407,11 @@ impl Supervisor {
         match command {
             Command::Read => self.pending.push_back(Pending::Read(Depth::Usage)),
             Command::ReadFull => self.pending.push_back(Pending::Read(Depth::Full)),
-            Command::OpenIncident => {
-                schedule::ask_for_low_latency();
-                self.recording.begin();
-            }
+            Command::OpenIncident => self.recording.begin(),
             Command::Note(note) => self.note(note),
             Command::CloseIncident => {
                 self.recording.end(self.since_start());
                 self.stage = Stage::Normal;
-                schedule::ask_for_short_slice();
             }
             Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
             Command::SignalHook { run, signal } => self.workers.signal_hook(*run, *signal),

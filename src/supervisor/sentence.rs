@@ -179,7 +179,8 @@ impl fmt::Display for Reason {
     }
 }
 
-struct Ending(Exit);
+/// How a process ended: `exit code 3`, `ended by SIGKILL`.
+pub struct Ending(pub Exit);
 
 impl fmt::Display for Ending {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

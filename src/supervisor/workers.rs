@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::sentence::Ending;
 use crate::cli::WORKER;
 use crate::command::worker::Report;
 use crate::engine::event::{Exit, HookEnd, Run};
@@ -156,7 +157,7 @@ impl Workers {
             Exit::Signal(_) => HookEnd::Ended(exit),
         });
         if worker.end.is_none() && exit != Exit::Code(0) {
-            log::warn!("the worker for {} was cut short: {exit:?}", worker.role.name());
+            log::warn!("the worker for {} was cut short: {}", worker.role.name(), Ending(exit));
         }
         if let (Some(group), Exit::Signal(_)) = (worker.hook_group, exit) {
             let _ = process::kill_group(group, Signal::KILL);

@@ -56,7 +56,8 @@ impl<'a, Token: Copy> Wait<'a, Token> {
     /// ENOMEM; an interruption is no error, and cannot happen while every signal is blocked.
     pub fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.map(|span| libc::timespec {
-            tv_sec: libc::time_t::try_from(span.as_secs()).unwrap_or(libc::time_t::MAX),
+            // 68 years will do, and `libc::time_t` itself is deprecated on musl.
+            tv_sec: i32::try_from(span.as_secs()).unwrap_or(i32::MAX).into(),
             tv_nsec: libc::c_long::from(span.subsec_nanos().cast_signed()),
         });
         let pointer = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);

@@ -55,9 +55,7 @@ fn set(mut attributes: Attributes) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Asks for the best that is allowed, for as long as an incident lasts: not for all of PID 1's life, since SCHED_FIFO
-/// has a price. A signal took twice as long to be forwarded and 10,000 orphans four times as long to be reaped
-/// (`bench/run`): memini then runs at each single one's end, on the core where it ran before.
+/// Asks for the best that is allowed.
 pub fn ask_for_low_latency() -> Latency {
     let fifo = Attributes { policy: SCHED_FIFO, flags: RESET_ON_FORK, priority: 1, ..Attributes::default() };
     if set(fifo).is_ok() { Latency::Fifo } else { ask_for_short_slice() }

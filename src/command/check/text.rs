@@ -94,7 +94,7 @@ fn limit(memory: &Memory) -> String {
 }
 
 const fn group_company(shared: bool) -> &'static str {
-    if shared { "holds processes that are not below memini" } else { "memini's own" }
+    if shared { "may hold processes that are not below memini" } else { "memini's own" }
 }
 
 const fn oom_group(oom_group: Option<bool>) -> &'static str {
