@@ -170,7 +170,10 @@ impl App {
     /// Where there is no such shell (a container's PID 1) nobody could ever continue the app, so it goes on at once;
     /// unless the signal came through memini: somebody wants the app to be stopped, and will send SIGCONT.
     fn stopped_at_terminal(&mut self, signal: Signal) {
-        if job_control_above() {
+        // A job that was started in the background was brought to the front: the shell's `fg` reaches memini alone.
+        if signal != Signal::TSTP && self.hand_terminal_on() {
+            let _ = process::kill_group(self.id, Signal::CONT);
+        } else if job_control_above() {
             self.suspend(signal);
         } else if !self.stop_was_forwarded && self.resumes < RESUMES {
             self.resumes = self.resumes.saturating_add(1);
@@ -183,7 +186,7 @@ impl App {
     }
 
     /// Stops memini and the rest of its job; comes back when the shell continues it.
-    fn suspend(&self, signal: Signal) {
+    fn suspend(&mut self, signal: Signal) {
         if let Some(terminal) = self.terminal {
             self.take_terminal_back(terminal);
         }
@@ -191,12 +194,15 @@ impl App {
         let _ = process::kill_own_group(signal);
         let _ = process::kill(process::own_id(), Signal::STOP);
         // From here on the shell has continued the job: in the foreground (`fg`) or not (`bg`).
-        if let Some(terminal) = self.terminal
-            && terminal::is_foreground(terminal)
-        {
-            let _ = terminal::give(terminal, self.id);
-        }
+        self.hand_terminal_on();
         let _ = process::kill_group(self.id, Signal::CONT);
+    }
+
+    /// Gives the app the foreground that memini has. False where memini does not have it.
+    fn hand_terminal_on(&mut self) -> bool {
+        let Some(terminal) = terminal::foreground_terminal() else { return false };
+        self.terminal = Some(terminal);
+        terminal::give(terminal, self.id).is_ok()
     }
 
     fn take_terminal_back(&self, terminal: BorrowedFd<'_>) {

@@ -66,11 +66,20 @@ impl Tree {
         self.reach_all(Signal::CONT, &[]);
     }
 
-    /// One signal to each process that outlived the app.
+    /// One signal to each process that outlived the app. Who is stopped is continued by SIGTERM, or would not hear it.
     pub fn signal_leftovers(&mut self, signal: Signal, spared: &[ProcessId]) {
         if signal == Signal::KILL {
             self.kill(spared);
-        } else if self.is_init && spared.is_empty() {
+            return;
+        }
+        self.send_leftovers(signal, spared);
+        if signal == Signal::TERM {
+            self.send_leftovers(Signal::CONT, spared);
+        }
+    }
+
+    fn send_leftovers(&mut self, signal: Signal, spared: &[ProcessId]) {
+        if self.is_init && spared.is_empty() {
             let _ = process::kill_everybody(signal);
         } else {
             self.each(spared, |id, _| {
