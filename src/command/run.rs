@@ -251,6 +251,9 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
         choice.description,
         config.dir.display()
     );
+    if let Some(why) = &choice.why_not {
+        log::warn!("{why}; memory is watched by what is there: {}", choice.description);
+    }
     log::debug!("{} usable cores", schedule::usable_cores());
     if choice.oom_group == Some(true) {
         log::debug!("memory.oom.group is set: the kernel's OOM killer would take memini along");

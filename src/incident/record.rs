@@ -11,7 +11,10 @@ use crate::units::{Rate, Size, Span};
 /// What Kubernetes keeps of a termination message.
 pub const LONGEST_MESSAGE: usize = 4096;
 
-/// How many lines of the journal can be told apart from its first one.
+/// How many characters of the app's command are shown.
+const LONGEST_COMMAND: usize = 200;
+
+/// The journal of an incident, read back.
 #[derive(Debug)]
 pub struct Record {
     header: Map<String, Value>,
@@ -38,43 +41,51 @@ impl Record {
         record
     }
 
-    /// `incident.json`, with a newline at its end.
+    /// `incident.json`, with a newline at its end. What a reader asks first comes first.
     pub fn json(&self) -> String {
+        let mut header = self.header.clone();
         let mut incident = Map::new();
         incident.insert("schema".into(), SCHEMA.into());
-        incident.extend(self.header.clone());
-        incident.insert("began".into(), self.entries.first().map_or(Value::Null, when));
-        incident.insert("last".into(), self.entries.last().map_or(Value::Null, when));
+        incident.insert("id".into(), header.shift_remove("id").unwrap_or_default());
+        incident.insert("summary".into(), self.headline().into());
         incident.insert("outcome".into(), self.outcome().into());
         incident.insert("exit_code".into(), self.exit_code().map_or(Value::Null, Value::from));
-        let hooks: Vec<Value> = self.runs().map(|started| self.hook(started)).collect();
-        incident.insert("hooks".into(), hooks.into());
-        let processes: Vec<&Value> = self.all("processes").collect();
-        incident.insert("processes".into(), json!(processes));
-        let timeline: Vec<Value> =
-            self.entries.iter().filter(|entry| event(entry) != "processes").map(with_time).collect();
-        incident.insert("timeline".into(), timeline.into());
+        incident.insert("began".into(), self.entries.first().map_or(Value::Null, when));
+        incident.insert("last".into(), self.entries.last().map_or(Value::Null, when));
+        incident.extend(header);
+        incident.insert("hooks".into(), self.runs().map(|started| self.hook(started)).collect());
+        incident.insert("artifacts".into(), self.artifacts());
+        incident.insert("processes".into(), self.all("processes").map(without_event).collect());
+        incident.insert(
+            "timeline".into(),
+            self.entries.iter().filter(|entry| event(entry) != "processes").map(with_time).collect(),
+        );
         incident.insert("timeline_entries_lost".into(), self.lost.into());
-        let artifacts: Vec<Value> = self
-            .files
-            .iter()
-            .map(|(name, bytes)| json!({"file": format!("artifacts/{name}"), "bytes": bytes}))
-            .collect();
-        incident.insert("artifacts".into(), artifacts.into());
-        format!("{:#}\n", Value::Object(incident))
+        let mut incident = Value::Object(incident);
+        round(&mut incident);
+        format!("{incident:#}\n")
+    }
+
+    fn artifacts(&self) -> Value {
+        self.files.iter().map(|(name, bytes)| json!({"file": format!("artifacts/{name}"), "bytes": bytes})).collect()
     }
 
     /// How it stands: `open`, `recovered`, `stopped`, `killed`, `oom-killed`, `exited`.
     pub fn outcome(&self) -> &'static str {
         if let Some(exit) = self.all("app-exited").last() {
+            let killed = ["killing", "grace-over"].iter().any(|kind| self.has(kind));
             return match (flag(exit, "oom_killed"), flag(exit, "stopped")) {
                 (true, _) => "oom-killed",
-                (false, true) if self.all("killing").next().is_some() => "killed",
+                (false, true) if killed => "killed",
                 (false, true) => "stopped",
                 (false, false) => "exited",
             };
         }
-        if self.all("recovered").next().is_some() { "recovered" } else { "open" }
+        if self.has("recovered") { "recovered" } else { "open" }
+    }
+
+    fn has(&self, kind: &str) -> bool {
+        self.all(kind).next().is_some()
     }
 
     fn exit_code(&self) -> Option<u64> {
@@ -104,10 +115,11 @@ impl Record {
             let clock = clock(entry);
             writeln!(text, "{clock} {}: {}", text_of(entry, "stage"), measure(entry.get("sample")))?;
         }
-        if let Some(parts) = self.composition_that_mattered() {
+        if let Some(parts) = self.decisive().and_then(|sample| sample.get("composition")) {
             writeln!(text, "memory: {}", composition(parts))?;
         }
-        if let Some(list) = self.all("processes").last().and_then(|entry| entry.get("list")?.as_array()) {
+        let lists = self.all("processes").filter_map(|entry| entry.get("list")?.as_array());
+        if let Some(list) = lists.rfind(|list| !list.is_empty()) {
             for process in list.iter().take(5) {
                 let size = ["rss_anon", "rss_file", "rss_shmem", "swap"].iter().map(|key| number(process, key)).sum();
                 writeln!(text, "process {} {}: {}", number(process, "pid"), text_of(process, "comm"), Size(size))?;
@@ -127,37 +139,42 @@ impl Record {
         Ok(())
     }
 
-    /// Where the bytes were when memini stopped or killed the app, else when they were last looked at. What is noted
-    /// later tells about an app that was leaving.
-    fn composition_that_mattered(&self) -> Option<&Value> {
-        let known = |entry: &'_ Value| entry.get("sample").is_some_and(|sample| sample.get("composition").is_some());
-        let decided = ["killing", "stopping"].into_iter().find_map(|kind| self.all(kind).rfind(|entry| known(entry)));
-        decided.or_else(|| self.entries.iter().rfind(|entry| known(entry)))?.get("sample")?.get("composition")
-    }
-
     /// The first line.
     pub fn headline(&self) -> String {
-        let command = self
-            .header
-            .get("app")
-            .and_then(|app| app.get("command")?.as_array())
-            .map(|words| words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "))
-            .unwrap_or_default();
-        let stopping = self.all("stopping").last();
-        let killing = self.all("killing").last();
-        let seen =
-            killing.or(stopping).or_else(|| self.all("stage-began").last()).and_then(|entry| entry.get("sample"));
+        let command = self.command();
+        let measure = measure(self.decisive());
+        let reason = self.all("stopping").last().map_or("", |entry| reason(text_of(entry, "reason")));
         match self.outcome() {
-            "oom-killed" => format!("the kernel's OOM killer killed {command}: {}", measure(seen)),
-            "killed" => format!("memini killed {command} before the limit was reached: {}", measure(seen)),
-            "stopped" => {
-                let reason = stopping.map_or("", |entry| text_of(entry, "reason"));
-                format!("memini stopped {command} for memory ({reason}): {}", measure(seen))
+            "oom-killed" => format!("the kernel's OOM killer killed {command}: {measure}"),
+            "killed" if self.has("killing") => {
+                format!("memini killed {command} before the limit was reached: {measure}")
             }
-            "exited" => format!("{command} ended by itself while its memory was high: {}", measure(seen)),
-            "recovered" => format!("the memory of {command} was high and went down again: {}", measure(seen)),
-            _ => format!("the memory of {command} is high: {}", measure(seen)),
+            "killed" => {
+                format!("memini stopped {command} because {reason}, and killed it after the grace period: {measure}")
+            }
+            "stopped" => format!("memini stopped {command} because {reason}: {measure}"),
+            "exited" => format!("{command} ended by itself while its memory was high: {measure}"),
+            "recovered" => format!("the memory of {command} was high and went down again: {measure}"),
+            _ => format!("the memory of {command} is high: {measure}"),
         }
+    }
+
+    /// The app's command. A long one is cut: what comes after it in a message matters more.
+    fn command(&self) -> String {
+        let words = self.header.get("app").and_then(|app| app.get("command")?.as_array());
+        let words: Vec<_> = words.into_iter().flatten().filter_map(Value::as_str).collect();
+        let command = words.join(" ");
+        match command.char_indices().nth(LONGEST_COMMAND) {
+            Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
+            None => command,
+        }
+    }
+
+    /// What was seen when it was decided; where nothing was, the highest that was seen.
+    fn decisive(&self) -> Option<&Value> {
+        let of = |kind| self.all(kind).last()?.get("sample");
+        let samples = || self.entries.iter().filter_map(|entry| entry.get("sample"));
+        of("killing").or_else(|| of("stopping")).or_else(|| samples().max_by_key(|sample| number(sample, "gauged")))
     }
 
     fn all<'a>(&'a self, kind: &'a str) -> impl DoubleEndedIterator<Item = &'a Value> {
@@ -229,9 +246,45 @@ fn with_time(entry: &Value) -> Value {
     Value::Object(result)
 }
 
+/// A list's entry: its kind is the list's name.
+fn without_event(entry: &Value) -> Value {
+    let mut entry = with_time(entry);
+    if let Some(fields) = entry.as_object_mut() {
+        fields.shift_remove("event");
+    }
+    entry
+}
+
+/// Nobody measures nanoseconds, or parts of a byte: times have three decimals, and rates none.
+fn round(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(round),
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match value.as_f64().filter(|_| value.is_f64()) {
+                    Some(rate) if key == "rate" => *value = (rate.round() as i64).into(),
+                    Some(number) => *value = ((number * 1000.0).round() / 1000.0).into(),
+                    None => round(value),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A reason as the end of a sentence.
+fn reason(name: &str) -> &'static str {
+    match name {
+        "urgent" => "it would have reached the limit before it could leave",
+        "floor" => "too little room was left to shut down in",
+        "level" => "it was above the stop threshold",
+        _ => "its memory was high",
+    }
+}
+
 /// `236 MiB of 256 MiB (92%), +19.8 MiB/s, limit in 1.0 s`.
 fn measure(sample: Option<&Value>) -> String {
-    let Some(sample) = sample else { return "nothing was measured".into() };
+    let Some(sample) = sample else { return "no stage had begun before".into() };
     let gauged = number(sample, "gauged");
     let mut text = Size(gauged).to_string();
     if let Some(limit) = sample.get("limit").and_then(Value::as_u64).filter(|limit| *limit > 0) {
@@ -276,6 +329,154 @@ fn end_of(hook: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HEADER: &str = r#"{"id":"one","memini":"1","app":{"command":["app","--flag"],"pid":7},"configured_hooks":[{"stage":"capture","command":"dump {pid}"}]}"#;
+
+    /// A journal of these events: the name, and the rest of the entry.
+    fn record(events: &[(&str, Value)]) -> Record {
+        let mut journal = format!("{HEADER}\n");
+        for (number, (name, fields)) in events.iter().enumerate() {
+            let mut entry = json!({"unix_ms": 1_795_326_301_000_u64 + number as u64, "seconds": number as f64 + 0.123_456, "event": name});
+            entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let _ = writeln!(journal, "{entry}");
+        }
+        Record::new(&journal, 0, vec![("capture-1.log".into(), 5)])
+    }
+
+    fn sample(mib: u64) -> Value {
+        json!({"gauged": mib << 20, "limit": 100 << 20, "rate": 1_048_576.4, "time_to_limit": 1.23456,
+               "composition": {"anon": mib << 20, "file": 0}})
+    }
+
+    fn began(stage: &str, mib: u64) -> (&str, Value) {
+        ("stage-began", json!({"stage": stage, "sample": sample(mib)}))
+    }
+
+    fn exited(signal: &str, oom_killed: bool, stopped: bool) -> (&'static str, Value) {
+        ("app-exited", json!({"exit": {"signal": signal}, "oom_killed": oom_killed, "stopped": stopped}))
+    }
+
+    #[test]
+    fn the_headline_says_what_happened() {
+        let stopping = |reason: &str| ("stopping", json!({"reason": reason, "sample": sample(93)}));
+        let killing = ("killing", json!({"sample": sample(98)}));
+        let grace_over = ("grace-over", json!({}));
+        let term = exited("SIGTERM", false, true);
+        let killed = exited("SIGKILL", false, true);
+        let tail = |mib: u64| format!("{mib} MiB of 100 MiB ({mib}%), +1 MiB/s, limit in 1.2 s");
+        for (events, outcome, headline) in [
+            (vec![], "open", "the memory of app --flag is high: no stage had begun before".into()),
+            (vec![began("trace", 60)], "open", format!("the memory of app --flag is high: {}", tail(60))),
+            (
+                vec![began("trace", 60), began("capture", 80), ("recovered", json!({}))],
+                "recovered",
+                format!("the memory of app --flag was high and went down again: {}", tail(80)),
+            ),
+            (
+                vec![began("capture", 80), began("trace", 70), exited("SIGSEGV", false, false)],
+                "exited",
+                format!("app --flag ended by itself while its memory was high: {}", tail(80)),
+            ),
+            (
+                vec![stopping("floor"), began("stop", 95), term.clone()],
+                "stopped",
+                format!("memini stopped app --flag because too little room was left to shut down in: {}", tail(93)),
+            ),
+            (
+                vec![stopping("urgent"), grace_over, killed.clone()],
+                "killed",
+                format!(
+                    "memini stopped app --flag because it would have reached the limit before it could leave, and \
+                     killed it after the grace period: {}",
+                    tail(93)
+                ),
+            ),
+            (
+                vec![stopping("level"), killing, killed],
+                "killed",
+                format!("memini killed app --flag before the limit was reached: {}", tail(98)),
+            ),
+            (
+                vec![stopping("level"), exited("SIGKILL", true, true)],
+                "oom-killed",
+                format!("the kernel's OOM killer killed app --flag: {}", tail(93)),
+            ),
+        ] {
+            let record = record(&events);
+            assert_eq!((record.outcome(), record.headline()), (outcome, headline), "{events:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_reader_asks_first_comes_first_and_numbers_are_readable() {
+        let json =
+            record(&[began("trace", 60), ("processes", json!({"stage": "trace", "count": 1, "list": []}))]).json();
+        let order: Vec<_> = json.lines().filter_map(|line| line.strip_prefix("  \"")?.split('"').next()).collect();
+        let wanted = [
+            "schema",
+            "id",
+            "summary",
+            "outcome",
+            "exit_code",
+            "began",
+            "last",
+            "memini",
+            "app",
+            "configured_hooks",
+            "hooks",
+            "artifacts",
+            "processes",
+            "timeline",
+            "timeline_entries_lost",
+        ];
+        assert_eq!(order, wanted);
+        let value: Value = serde_json::from_str(&json).unwrap();
+        let [entry] = value["timeline"].as_array().unwrap().as_slice() else { panic!("{json}") };
+        assert_eq!(entry["at"], "2026-11-22T05:45:01.000Z");
+        assert_eq!((&entry["seconds"], &entry["sample"]["rate"]), (&json!(0.123), &json!(1_048_576)));
+        assert_eq!(entry["sample"]["time_to_limit"], 1.235);
+        assert_eq!(value["processes"][0]["at"], "2026-11-22T05:45:01.001Z");
+        assert_eq!(value["processes"][0].get("event"), None);
+    }
+
+    #[test]
+    fn a_hook_is_put_together_from_its_beginning_its_output_and_its_end() {
+        let record = record(&[
+            ("hook-started", json!({"run": 1, "hook": 0, "stage": "capture"})),
+            ("hook-started", json!({"run": null, "hook": 0, "stage": "stop"})),
+            ("hook-output", json!({"run": 1, "file": "artifacts/capture-1.log", "bytes": 5})),
+            ("hook-ended", json!({"run": 1, "hook": 0, "end": {"code": 3}, "after": 0.5})),
+        ]);
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        let hook = json!({
+            "run": 1, "stage": "capture", "command": "dump {pid}", "started": "2026-11-22T05:45:01.000Z", "seconds": 0.5,
+            "end": {"code": 3}, "output": "artifacts/capture-1.log", "output_bytes": 5,
+        });
+        assert_eq!(value["hooks"], json!([hook]));
+        assert!(record.message("/folder").contains("hook capture: exit 3, 500 ms: dump {pid}\n"));
+    }
+
+    #[test]
+    fn a_long_command_leaves_room_for_the_numbers() {
+        let header = json!({"app": {"command": ["app", "é".repeat(5000)]}});
+        let record = Record::new(&header.to_string(), 0, Vec::new());
+        let message = record.message("/folder");
+        assert!(message.contains("é…") && message.contains("\nevidence: /folder\n"), "{message}");
+        assert!(message.len() < 600);
+    }
+
+    #[test]
+    fn a_message_is_cut_between_characters() {
+        let record = record(&vec![began("é", 60); 400]);
+        assert!(record.message("/folder").len() <= LONGEST_MESSAGE);
+    }
+
+    #[test]
+    fn lines_that_are_no_json_are_counted_as_lost() {
+        let record = Record::new(&format!("{HEADER}\n{{\"event\":\n7\n"), 2, Vec::new());
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        assert_eq!((&value["timeline_entries_lost"], &value["app"]["pid"]), (&json!(4), &json!(7)));
+    }
 
     /// A journal of entries with so many bytes of anonymous memory each.
     fn journal(entries: &[(&str, u64)]) -> String {

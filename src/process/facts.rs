@@ -77,15 +77,17 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Looks at every process of the tree. Those that vanish or are hidden are left out.
+    /// Looks at every process of the tree that `counts`. Those that vanish or are hidden are left out.
     ///
     /// # Errors
     /// Where /proc cannot be read.
-    pub fn gather(list: &mut List) -> Result<Self, ReadError> {
+    pub fn gather(list: &mut List, mut counts: impl FnMut(i32) -> bool) -> Result<Self, ReadError> {
         list.descendants()?;
         let (folder, processes) = list.last();
         let mut facts = Self::default();
-        processes.iter().filter_map(|process| fact(folder, process.pid)).for_each(|fact| facts.take(fact));
+        for process in processes.iter().filter(|process| counts(process.pid)) {
+            fact(folder, process.pid).into_iter().for_each(|fact| facts.take(fact));
+        }
         Ok(facts)
     }
 
@@ -141,7 +143,17 @@ mod tests {
     }
 
     fn gather(root: &Root) -> Facts {
-        Facts::gather(&mut List::open(root.path()).unwrap()).unwrap()
+        Facts::gather(&mut List::open(root.path()).unwrap(), |_| true).unwrap()
+    }
+
+    #[test]
+    fn processes_that_do_not_count_are_left_out() {
+        let root = machine([1, 2, 3]);
+        let mut list = List::open(root.path()).unwrap();
+        let facts = Facts::gather(&mut list, |pid| pid != 4_000_001).unwrap();
+        let mut pids: Vec<_> = facts.largest().iter().map(|fact| fact.pid).collect();
+        pids.sort_unstable();
+        assert_eq!((pids, facts.processes), (vec![4_000_000, 4_000_002], 2));
     }
 
     #[test]

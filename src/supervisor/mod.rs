@@ -421,7 +421,13 @@ impl Supervisor {
                 self.ballast = Ballast::take(length).map_err(|error| ::log::debug!("no ballast: {error}")).ok();
             }
             Command::FreeBallast => self.ballast = None,
-            Command::StopApp => self.app.stop(self.config.stop_signal),
+            Command::StopApp => {
+                // Before the app hears of it: a moment later it may hold nothing any more.
+                if let Some(stage) = self.facts_for.take() {
+                    self.note_processes(stage);
+                }
+                self.app.stop(self.config.stop_signal);
+            }
             Command::FreezeTree => {
                 self.spare_workers();
                 self.tree.freeze(&self.spared);
@@ -485,7 +491,8 @@ impl Supervisor {
         if self.recording.name().is_none() {
             return;
         }
-        if let Some(facts) = self.tree.facts() {
+        self.spare_workers();
+        if let Some(facts) = self.tree.facts(&self.spared) {
             self.recording.processes(self.since_start(), stage, &facts);
         }
     }

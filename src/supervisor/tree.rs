@@ -101,9 +101,10 @@ impl Tree {
         known && left == 0
     }
 
-    /// Who holds how much.
-    pub fn facts(&mut self) -> Option<Facts> {
-        Facts::gather(self.list.as_mut()?).map_err(|error| log::warn!("{error}; no facts about processes")).ok()
+    /// Who holds how much; memini's own workers (`spared`: their process groups) left out.
+    pub fn facts(&mut self, spared: &[ProcessId]) -> Option<Facts> {
+        let counts = |pid| ProcessId::new(pid).is_some_and(|id| !is_spared(id, spared));
+        Facts::gather(self.list.as_mut()?, counts).map_err(|error| log::warn!("{error}; no facts about processes")).ok()
     }
 
     /// The app's group first, in one call, then everybody, until a round finds nobody new.
@@ -133,11 +134,16 @@ impl Tree {
         let Some(Ok(processes)) = self.list.as_mut().map(List::descendants) else { return false };
         for entry in processes {
             if let Some(id) = ProcessId::new(entry.pid)
-                && !process::group_of(Some(id)).is_ok_and(|group| spared.contains(&group))
+                && !is_spared(id, spared)
             {
                 visit(id, entry.state);
             }
         }
         true
     }
+}
+
+/// Whether the process is in one of these groups.
+fn is_spared(id: ProcessId, spared: &[ProcessId]) -> bool {
+    process::group_of(Some(id)).is_ok_and(|group| spared.contains(&group))
 }

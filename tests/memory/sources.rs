@@ -1,0 +1,113 @@
+//! What is read: the group, its limit while it changes, the process tree, other gauges.
+
+use std::fs::File;
+
+use crate::support::{Group, Incident, MIB, Memini, neighbour};
+
+#[test]
+fn memory_in_tmpfs_counts() {
+    let group = Group::new("tmpfs", 64);
+    let mut session = Memini::new(&group).setup("mkdir $PLACE/shm && mount -t tmpfs none $PLACE/shm").app(&[]).start();
+    session.tell("write $PLACE/shm/file 48");
+    session.sees("capture: memory is at 5");
+    session.tell("remove $PLACE/shm/file");
+    session.sees("normal again");
+    let ended = session.finish();
+    ended.assert_code(0);
+    let incident = ended.incident();
+    let shmem = incident.event("capture")["sample"]["composition"]["shmem"].as_u64().unwrap();
+    assert!(shmem >= 40 * MIB, "{shmem}");
+}
+
+#[test]
+fn a_limit_that_changes_is_noted_and_decided_on() {
+    let group = Group::new("live", 128);
+    let mut session = Memini::new(&group).app(&[]).start();
+    session.tell("to 70");
+    group.limit(100);
+    session.sees("the limit changed from 128 MiB to 100 MiB");
+    session.sees("trace: memory is at 7");
+    group.limit(200);
+    session.sees("the limit changed from 100 MiB to 200 MiB");
+    session.sees("trace is over, normal again: memory is at 7");
+    group.limit(75);
+    let ended = session.end();
+    ended.assert_code(75).assert_says("the limit changed from 200 MiB to 75 MiB");
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn a_soft_limit_below_the_kernels_counts() {
+    let group = Group::new("soft", 256);
+    let ended = Memini::new(&group).options(&["--limit", "64MiB"]).app(&["to 60", "pause"]).start().end();
+    ended.assert_code(75).assert_says("limit 64 MiB").assert_says(" of 64 MiB (9");
+}
+
+#[test]
+fn a_soft_limit_above_the_kernels_does_not() {
+    let group = Group::new("soft-high", 64);
+    let ended = Memini::new(&group).options(&["--limit", "256MiB"]).app(&["to 60", "pause"]).start().end();
+    ended.assert_code(75).assert_says("limit 64 MiB").assert_says(" of 64 MiB (9");
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn in_a_shared_group_without_a_limit_the_process_tree_counts() {
+    let group = Group::unlimited("shared");
+    let neighbour = neighbour(&group, &["hold 100", "say ready", "pause"]);
+    neighbour.hears("ready");
+    // As PID 1 it could not be seen: cgroup.procs of v1 leaves out who lives outside of the namespace.
+    let mut session = Memini::new(&group).not_as_init().options(&["--limit", "64MiB"]).app(&["hold 20"]).start();
+    session.sees("process tree");
+    session.tell("hold 12");
+    session.sees("trace: memory is at ");
+    session.begin("hold 24");
+    let ended = session.end();
+    ended.assert_code(75);
+    assert_eq!(ended.incident().json["source"], "process tree");
+}
+
+#[test]
+fn without_any_limit_the_machine_is_what_limits() {
+    let group = Group::unlimited("none");
+    let mut session = Memini::new(&group).app(&[]).start();
+    session.tell("hold 50");
+    session.finish().assert_code(0).assert_says("no limit, the machine has ").assert_silent("trace:");
+}
+
+#[test]
+fn where_no_cgroup_is_visible_the_process_tree_is_read() {
+    for as_init in [true, false] {
+        let group = Group::unlimited(&format!("hidden-{as_init}"));
+        let memini = Memini::new(&group)
+            .options(&["--limit", "64MiB"])
+            .setup("mount -t tmpfs none /sys/fs/cgroup")
+            .app(&["hold 56", "pause"]);
+        let ended = if as_init { memini } else { memini.not_as_init() }.start().end();
+        ended.assert_code(75).assert_says("process tree");
+        let warnings: Vec<_> = ended.log.lines().filter(|line| line.contains("cgroup")).collect();
+        let [warning] = warnings.as_slice() else { panic!("{}", ended.log) };
+        assert!(warning.ends_with("; memory is watched by what is there: process tree"), "{warning}");
+    }
+}
+
+#[test]
+fn each_gauge_counts_what_it_says() {
+    for (gauge, once, again) in [("unreclaimable", false, false), ("working-set", false, true), ("usage", true, true)] {
+        for (times, rises) in [(1, once), (3, again)] {
+            let group = Group::new(&format!("{gauge}-{times}"), 64);
+            let memini = Memini::new(&group).options(&["--gauge", gauge, "--stop-at", "off", "--kill-at", "off"]);
+            File::create(memini.place().join("file")).unwrap().set_len(40 * MIB).unwrap();
+            let mut session = memini.app(&[]).start();
+            for _ in 0..times {
+                session.tell("read $PLACE/file");
+            }
+            if rises {
+                session.sees("trace: memory is at ");
+            }
+            let ended = session.finish();
+            ended.assert_code(0);
+            assert_eq!(Incident::all(&ended.dir()).len(), usize::from(rises), "{gauge}, {times} times: {}", ended.log);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What the tests of this layer share: a cgroup of their own, an app that does what it is told, and memini in between.
+
+pub mod group;
+pub mod incident;
+pub mod session;
+
+pub use group::{Group, MIB, send};
+pub use incident::Incident;
+pub use session::{Ended, Memini, Session, neighbour};
