@@ -118,7 +118,7 @@ impl Record {
         if let Some(parts) = self.decisive().and_then(|sample| sample.get("composition")) {
             writeln!(text, "memory: {}", composition(parts))?;
         }
-        let lists = self.all("processes").filter_map(|entry| entry.get("list")?.as_array());
+        let mut lists = self.all("processes").filter_map(|entry| entry.get("list")?.as_array());
         if let Some(list) = lists.rfind(|list| !list.is_empty()) {
             for process in list.iter().take(5) {
                 let size = ["rss_anon", "rss_file", "rss_shmem", "swap"].iter().map(|key| number(process, key)).sum();
