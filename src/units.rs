@@ -25,6 +25,19 @@ impl fmt::Display for Size {
     }
 }
 
+/// Bytes in the largest unit that leaves no rest, so that nothing is lost: `400MiB`, `1000B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExactSize(pub u64);
+
+impl fmt::Display for ExactSize {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let unit = UNITS.into_iter().find(|(unit, _)| self.0.is_multiple_of(*unit));
+        let (unit, name) = unit.unwrap_or((1, "B"));
+        write!(out, "{}{name}", self.0.checked_div(unit).unwrap_or(self.0))
+    }
+}
+
 /// A size by which something grows or shrinks in a second: `+19.1 MiB/s`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rate(pub f64);

@@ -393,6 +393,8 @@ pub struct ProcessStat<'a> {
     pub state: u8,
     /// Its parent, 0 if that is outside the PID namespace.
     pub parent: i32,
+    /// Its process group, 0 if that is outside the PID namespace.
+    pub group: i32,
     /// Whether it is a thread of the kernel.
     pub kernel: bool,
     /// How many threads it has.
@@ -418,7 +420,8 @@ fn process_stat_parts(text: &[u8]) -> Option<ProcessStat<'_>> {
     let mut fields = rest.get(end..)?.strip_prefix(b") ")?.split(|byte| *byte == b' ');
     let state = *fields.next()?.first()?;
     let parent = fields.next()?;
-    let flags = fields.nth(4)?;
+    let group = fields.next()?;
+    let flags = fields.nth(3)?;
     let threads = fields.nth(10)?;
     // A field is whole only if another one follows.
     fields.next()?;
@@ -428,6 +431,7 @@ fn process_stat_parts(text: &[u8]) -> Option<ProcessStat<'_>> {
         name,
         state,
         parent: id(parent)?,
+        group: id(group)?,
         kernel: digits(flags).ok()? & KERNEL_THREAD != 0,
         threads: digits(threads).ok()?,
     })
@@ -725,7 +729,7 @@ mod tests {
         let text = b"42 (a) R 1 (b) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 3 0 99 ";
         let stat = process_stat(text).unwrap();
         assert_eq!((stat.pid, stat.name, stat.state, stat.parent), (42, &b"a) R 1 (b"[..], b'S', 7));
-        assert_eq!((stat.threads, stat.kernel), (3, false));
+        assert_eq!((stat.group, stat.threads, stat.kernel), (42, 3, false));
         let kernel = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 4 ";
         assert!(process_stat(kernel).unwrap().kernel);
         for cut in 0..text.len() - "0 99 ".len() {

@@ -17,15 +17,13 @@ use clap::ArgMatches;
 
 use crate::config::Config;
 use crate::engine::settings::GaugeKind;
+use crate::supervisor::report::WORKER;
 
 pub use error::Failure;
 // For those who act on the configuration.
-pub use {folder::check_dir, hook::expand, thresholds::check_ascending, units::threshold_text};
+pub use {folder::check_dir, hook::expand, thresholds::check_ascending};
 
 use values::Values;
-
-/// The hidden first argument of memini's own workers.
-pub const WORKER: &str = "__worker";
 
 /// memini's own command that says what it sees and may do.
 const CHECK: &str = "check";

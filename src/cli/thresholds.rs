@@ -1,6 +1,5 @@
 //! Whether the thresholds make a ladder.
 
-use super::units::threshold_text;
 use crate::engine::settings::{Stage, Threshold, Thresholds};
 use crate::units::Size;
 
@@ -57,7 +56,7 @@ impl Step {
 
     /// `--stop-at 92%`
     fn option(&self) -> String {
-        format!("--{}-at {}", self.stage, threshold_text(self.threshold))
+        format!("--{}-at {}", self.stage, self.threshold)
     }
 
     /// With the bytes where the text does not say them.

@@ -193,24 +193,6 @@ pub fn path(text: &OsStr) -> Result<PathBuf, String> {
     Ok(absolute.components().collect())
 }
 
-/// A threshold as a user would write it: `80%`, `400MiB`, `-64MiB`, `off`.
-pub fn threshold_text(threshold: Threshold) -> String {
-    match threshold {
-        Threshold::Percent(percent) => format!("{percent}%"),
-        Threshold::Bytes(bytes) => exact_size(bytes),
-        Threshold::Below(bytes) => format!("-{}", exact_size(bytes)),
-        Threshold::Off => "off".to_owned(),
-    }
-}
-
-fn exact_size(bytes: u64) -> String {
-    let (unit, name) = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]
-        .into_iter()
-        .find(|(unit, _)| bytes.is_multiple_of(*unit))
-        .unwrap_or((1, "B"));
-    format!("{}{name}", bytes / unit)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,7 +328,7 @@ mod tests {
     #[test]
     fn thresholds_are_shown_as_they_are_written() {
         for text in ["80%", "62.5%", "400MiB", "-64MiB", "1GiB", "7B", "400000001B", "off"] {
-            assert_eq!(threshold_text(threshold(text).unwrap()), text);
+            assert_eq!(threshold(text).unwrap().to_string(), text);
         }
     }
 }

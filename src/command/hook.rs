@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 
-use super::worker::Report;
 use crate::cli::expand;
 use crate::engine::event::Exit;
 use crate::incident::folder::Folder;
+use crate::supervisor::report::Report;
 use crate::sys::poll::{Interest, Wait};
-use crate::sys::process::{ProcessId, kill_group};
+use crate::sys::process::{ProcessId, has_ended, kill_group};
 use crate::sys::signal::Signal;
 
 /// How much of a hook's output is kept: a thread dump of a large server has a few hundred KiB.
@@ -71,6 +71,10 @@ pub fn run(words: &[OsString]) -> Option<()> {
     {
         Ok(folder) => Some(folder),
         Err(error) => {
+            if arguments.words.iter().any(|word| names_folder(&word.to_string_lossy())) {
+                Report::Failed(&format!("{error}; the hook needs that folder and is left out")).send();
+                return Some(());
+            }
             Report::Warning(&format!("{error}; the output of the hook is not kept")).send();
             None
         }
@@ -90,23 +94,27 @@ fn supervise(arguments: &Arguments<'_>, artifacts: Option<&Folder>) -> io::Resul
         signal_hook::flag::register(signal, std::sync::Arc::default())?;
     }
     let (output, output_writer) = crate::sys::spawn::pipe()?;
-    let child = start(arguments, artifacts, output_writer)?;
-    let group = ProcessId::new(child.id().cast_signed());
-    if let Some(group) = group {
-        Report::Group(group.get()).send();
-    }
+    let mut child = start(arguments, artifacts, output_writer)?;
+    let group = ProcessId::new(child.id().cast_signed()).ok_or(io::ErrorKind::Other)?;
+    Report::Group(group.get()).send();
     let mut keeper = Keeper::new(artifacts, arguments.label);
-    let status = copy(child, output, signals, &mut keeper)?;
-    // What the hook has left running in its group ends with it. In most cases there is nothing.
-    if let Some(group) = group {
-        let _ = kill_group(group, Signal::KILL);
-    }
+    let copied = copy(group, output, signals, &mut keeper);
+    // What the hook has left running in its group ends with it. In most cases there is nothing. Only then is the hook
+    // reaped: as long as it is there, the group is its own.
+    let _ = kill_group(group, Signal::KILL);
+    let status = child.wait()?;
+    copied?;
     keeper.report();
     match exit(status) {
         Exit::Code(code) => Report::Code(code).send(),
         Exit::Signal(signal) => Report::Signal(signal.number()).send(),
     }
     Ok(())
+}
+
+/// Whether a hook's words name the incident's folder: without one, `rm -r {dir}/x` would be a different command.
+pub fn names_folder(text: &str) -> bool {
+    text.contains("{dir}") || text.contains("MEMINI_DIR")
 }
 
 fn exit(status: ExitStatus) -> Exit {
@@ -132,7 +140,13 @@ fn start(arguments: &Arguments<'_>, artifacts: Option<&Folder>, output: OwnedFd)
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
     for (name, value) in tokens {
-        command.env(format!("MEMINI_{}", name.to_ascii_uppercase()), value);
+        let name = format!("MEMINI_{}", name.to_ascii_uppercase());
+        // Where there is no folder or no limit, an option of memini's own of that name is not meant either.
+        if value.is_empty() {
+            command.env_remove(name)
+        } else {
+            command.env(name, value)
+        };
     }
     // Hooks are written for the app's folder. It may be gone with the app, or not be ours to see.
     let folder = format!("/proc/{}/cwd", arguments.pid);
@@ -143,21 +157,21 @@ fn start(arguments: &Arguments<'_>, artifacts: Option<&Folder>, output: OwnedFd)
 }
 
 /// Copies the output until it ends and the hook has ended.
-fn copy(mut child: Child, output: OwnedFd, signals: OwnedFd, keeper: &mut Keeper) -> io::Result<ExitStatus> {
+fn copy(hook: ProcessId, output: OwnedFd, signals: OwnedFd, keeper: &mut Keeper) -> io::Result<()> {
     let mut output = Some(File::from(output));
     let mut signals = File::from(signals);
-    let mut ended: Option<(ExitStatus, Instant)> = None;
+    let mut ended: Option<Instant> = None;
     loop {
-        if ended.is_none() {
-            ended = child.try_wait()?.map(|status| (status, Instant::now()));
+        if ended.is_none() && has_ended(hook) {
+            ended = Some(Instant::now());
         }
-        let patience = match (&ended, &output) {
-            (Some((status, _)), None) => return Ok(*status),
-            (Some((status, at)), Some(_)) => match DRAIN.checked_sub(at.elapsed()) {
+        let patience = match (ended, &output) {
+            (Some(_), None) => return Ok(()),
+            (Some(at), Some(_)) => match DRAIN.checked_sub(at.elapsed()) {
                 Some(left) => Some(left),
                 None => {
                     Report::Warning("the hook has left a process behind that holds its output open").send();
-                    return Ok(*status);
+                    return Ok(());
                 }
             },
             (None, _) => None,

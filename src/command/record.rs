@@ -6,9 +6,9 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::worker::Report;
 use crate::incident::folder::Folder;
 use crate::incident::record::Record;
+use crate::supervisor::report::Report;
 
 /// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, and the file
 /// for the termination message (empty while the incident goes on).
@@ -33,10 +33,13 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     let (record, place) = match opened {
         Ok((artifacts, folder)) => {
             let record = Record::new(journal, lost, artifacts.files());
-            if let Err(error) = folder.replace("incident.json", record.json().as_bytes()) {
-                let path = folder.path().join("incident.json");
-                Report::Warning(&format!("cannot write {}: {error}; the incident is in this log only", path.display()))
-                    .send();
+            match folder.replace("incident.json", record.json().as_bytes()) {
+                Ok(()) => Report::Written.send(),
+                Err(error) => {
+                    let path = folder.path().join("incident.json");
+                    let path = path.display();
+                    Report::Warning(&format!("cannot write {path}: {error}; the incident is in this log only")).send();
+                }
             }
             (record, folder.path().display().to_string())
         }
@@ -60,8 +63,11 @@ fn read_journal(descriptor: i32, length: usize) -> std::io::Result<String> {
 
 /// Writes to the file if it is there: Kubernetes mounts it, elsewhere it is missing and that is all right.
 fn write_termination_log(path: &Path, message: &str) {
-    let opened =
-        OpenOptions::new().write(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    let opened = OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW)
+        .open(path);
     let result = match opened {
         Ok(mut file) => file.write_all(message.as_bytes()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,

@@ -4,11 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::hook::names_folder;
 use crate::cgroup::choose::{self, Choice};
 use crate::cgroup::reading::Scope;
 use crate::cgroup::source::{Depth, Source};
-use crate::cli::{check_ascending, check_dir, threshold_text};
-use crate::config::Config;
+use crate::cli::{check_ascending, check_dir};
+use crate::config::{Config, Hook};
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
 use crate::supervisor::app::App;
@@ -60,7 +61,7 @@ fn install_panic_hook() {
 }
 
 /// Everything up to the loop. An error means that the app was not started.
-fn start(config: Config) -> Result<Supervisor, String> {
+fn start(config: Config) -> Result<Box<Supervisor>, String> {
     let clock = Clock::start();
     let opened = refuse_bad_configuration(&config)?;
     let signals = SignalDescriptor::new().map_err(|error| format!("cannot read signals: {error}"))?;
@@ -70,10 +71,14 @@ fn start(config: Config) -> Result<Supervisor, String> {
     {
         log::warn!("cannot become a subreaper: {error}; orphans of the app are reaped by somebody else");
     }
-    if let Some(signal) = config.parent_death_signal
-        && let Err(error) = process::set_parent_death_signal(signal)
-    {
-        log::warn!("cannot ask for {signal} at the parent's death: {error}; it will not come");
+    if let Some(signal) = config.parent_death_signal {
+        let parent = process::parent_id();
+        if let Err(error) = process::set_parent_death_signal(signal) {
+            log::warn!("cannot ask for {signal} at the parent's death: {error}; it will not come");
+        } else if process::parent_id() != parent {
+            // It died before it was asked for: the signal is memini's to send.
+            let _ = process::kill(process::own_id(), signal);
+        }
     }
     let app = App::start(&config, &disposition).map_err(|error| {
         let name = config.command.first().map(|name| name.to_string_lossy()).unwrap_or_default();
@@ -100,8 +105,8 @@ fn refuse_bad_configuration(config: &Config) -> Result<Option<Opened>, String> {
     Ok(Some(opened))
 }
 
-fn needs_folder(hook: &crate::config::Hook) -> bool {
-    hook.text.contains("{dir}") || hook.text.contains("MEMINI_DIR")
+fn needs_folder(hook: &Hook) -> bool {
+    names_folder(&hook.text)
 }
 
 /// The limit that thresholds are resolved against: the lowest of the kernel's and the user's, or the machine's memory.
@@ -111,42 +116,69 @@ fn effective_limit(config: &Config, choice: &Choice) -> Option<u64> {
 }
 
 /// The rest of the start, while the app starts as well.
-fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, opened: Option<Opened>) -> Supervisor {
+fn settle(
+    config: Config,
+    clock: Clock,
+    signals: SignalDescriptor,
+    app: App,
+    opened: Option<Opened>,
+) -> Box<Supervisor> {
     descriptors::close_inherited();
     // memini must not keep a volume busy that the app has left.
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
     if config.watch {
-        prepare_for_pressure();
+        schedule::ask_for_short_slice();
     }
-    let opened =
-        config.watch.then(|| opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some())));
-    let mut reading_pause = Duration::ZERO;
-    let (watch, choice) = match opened {
-        Some((source, choice)) if choice.readable => {
-            let mut watch = Watch::new(source, choice.first);
-            reading_pause = pause(&mut watch);
-            (Some(watch), Some(choice))
-        }
-        Some((_, choice)) => {
-            let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
-            log::warn!("{why}; memory is not watched, memini goes on as a plain init");
-            (None, None)
-        }
-        None => (None, None),
-    };
-    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
+    let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
     announce(&config, &app, choice.as_ref());
     let source = choice.map(|choice| choice.description).unwrap_or_default();
-    Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
+    let guards = config.watch;
+    let supervisor = assemble(config, clock, signals, app, watch, source);
+    if guards {
+        keep_in_memory();
+    }
+    supervisor
 }
 
-fn prepare_for_pressure() {
+/// The watch over memory, where anything can be read.
+///
+/// This and the next function are not inlined: the deepest stack of the start counts in memini's resident memory for
+/// good, so that what needs much of it shall not stand on top of what does as well.
+#[inline(never)]
+fn open_watch(config: &Config, opened: Option<Opened>) -> (Option<Watch>, Option<Choice>) {
+    // The app runs by now: an error of memini's own must not end it.
+    let opened = opened.or_else(|| catch_unwind(|| choose::open(Path::new("/"), config.soft_limit.is_some())).ok());
+    let Some((source, choice)) = opened else { return (None, None) };
+    if choice.readable {
+        return (Some(Watch::new(source, choice.first)), Some(choice));
+    }
+    let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
+    log::warn!("{why}; memory is not watched, memini goes on as a plain init");
+    (None, None)
+}
+
+#[inline(never)]
+fn assemble(
+    config: Config,
+    clock: Clock,
+    signals: SignalDescriptor,
+    app: App,
+    mut watch: Option<Watch>,
+    source: String,
+) -> Box<Supervisor> {
+    let reading_pause = watch.as_mut().map(pause).unwrap_or_default();
+    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
+    Box::new(Supervisor::new(Parts { config, clock, signals, app, engine, watch, source }))
+}
+
+/// What is in use from here on; not what the start alone has used of the stack.
+fn keep_in_memory() {
+    memory::release_stack();
     if let Err(error) = memory::lock() {
         log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
     }
-    schedule::ask_for_short_slice();
 }
 
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
@@ -184,6 +216,7 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
 }
 
 /// The one start-up line, and what is worth a warning.
+#[inline(never)]
 fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     let version = env!("CARGO_PKG_VERSION");
     let own = process::own_id();
@@ -196,7 +229,7 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     let mut ladder = String::new();
     for stage in Stage::LADDER {
         let threshold = config.thresholds.of(stage);
-        ladder.push_str(&format!(", {stage} {}", threshold_text(threshold)));
+        ladder.push_str(&format!(", {stage} {}", threshold));
         if let (Threshold::Percent(_) | Threshold::Below(_), Some(bytes)) =
             (threshold, limit.and_then(|limit| threshold.bytes(limit)))
         {

@@ -1,66 +1,10 @@
 //! The hidden verbs: memini run again by PID 1 to do what may be slow or go wrong.
-//!
-//! A worker tells PID 1 what it has to tell in lines of text on its standard output, which is a pipe: `KEY VALUE`.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
 use super::{hook, record};
-
-/// What a worker has to tell PID 1.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Report<'a> {
-    /// `group N`: the hook's process group.
-    Group(i32),
-    /// `tail TEXT`: one of the last lines of a hook's output.
-    Tail(&'a str),
-    /// `output BYTES FILE`: where a hook's output stands.
-    Output(u64, &'a str),
-    /// `code N`: the hook ended so.
-    Code(u8),
-    /// `signal N`: the hook ended by this signal.
-    Signal(i32),
-    /// `warning TEXT`: something went wrong that the log should tell.
-    Warning(&'a str),
-    /// `failed TEXT`: nothing could be done at all.
-    Failed(&'a str),
-}
-
-impl<'a> Report<'a> {
-    /// Reads a line.
-    pub fn parse(line: &'a str) -> Option<Self> {
-        let (key, value) = line.split_once(' ')?;
-        Some(match key {
-            "group" => Self::Group(value.parse().ok()?),
-            "tail" => Self::Tail(value),
-            "output" => {
-                let (bytes, file) = value.split_once(' ')?;
-                Self::Output(bytes.parse().ok()?, file)
-            }
-            "code" => Self::Code(value.parse().ok()?),
-            "signal" => Self::Signal(value.parse().ok()?),
-            "warning" => Self::Warning(value),
-            "failed" => Self::Failed(value),
-            _ => return None,
-        })
-    }
-
-    /// Tells it to PID 1. If PID 1 does not listen any more there is nobody left to tell.
-    pub fn send(&self) {
-        let line = match self {
-            Self::Group(id) => format!("group {id}\n"),
-            Self::Tail(text) => format!("tail {text}\n"),
-            Self::Output(bytes, file) => format!("output {bytes} {file}\n"),
-            Self::Code(code) => format!("code {code}\n"),
-            Self::Signal(number) => format!("signal {number}\n"),
-            Self::Warning(text) => format!("warning {text}\n"),
-            Self::Failed(text) => format!("failed {text}\n"),
-        };
-        let mut output = std::io::stdout().lock();
-        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
-    }
-}
+use crate::supervisor::report::Report;
 
 /// Runs the hidden verb. A panic in a worker must not print a backtrace into the app's output: it is told to PID 1.
 #[inline(never)]
@@ -81,19 +25,5 @@ pub fn run(arguments: &[OsString]) -> u8 {
             125
         }
         Err(_) => 125,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_that_are_no_report_are_passed_over() {
-        for line in ["", "group", "group x", "code 256", "output 5", "unknown 1"] {
-            assert_eq!(Report::parse(line), None, "{line:?}");
-        }
-        assert_eq!(Report::parse("tail  two  spaces"), Some(Report::Tail(" two  spaces")));
-        assert_eq!(Report::parse("output 17 artifacts/a b.log"), Some(Report::Output(17, "artifacts/a b.log")));
     }
 }

@@ -6,30 +6,12 @@ use serde::{Serialize, Serializer};
 
 use super::settings::Stage;
 use crate::cgroup::reading::{Reading, Stat};
+pub use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
 
 /// One run of one hook, numbered from 1 in the order in which they began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Run(pub u32);
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// With this code.
-    Code(u8),
-    /// By this signal.
-    Signal(Signal),
-}
-
-impl Exit {
-    /// The code that a shell would report: 128 + N for signal N.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Code(code) => code,
-            Self::Signal(signal) => u8::try_from(signal.number()).unwrap_or(0).saturating_add(128),
-        }
-    }
-}
 
 /// How a hook's run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +20,6 @@ pub enum HookEnd {
     Ended(Exit),
     /// It could not be started (missing, not executable, no process to be had); the supervisor has logged why.
     NotStarted,
-}
-
-impl Serialize for Exit {
-    /// `{"code": 3}` or `{"signal": "SIGTERM"}`.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Code(code) => serializer.collect_map([("code", code)]),
-            Self::Signal(signal) => serializer.collect_map([("signal", signal)]),
-        }
-    }
 }
 
 impl Serialize for HookEnd {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use crate::units::ExactSize;
+
 /// How far up the ladder: DESIGN's words, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -73,6 +75,18 @@ impl Threshold {
             Self::Off => return None,
         };
         (level >= 1 && level <= limit).then_some(level)
+    }
+}
+
+impl fmt::Display for Threshold {
+    /// As a user would write it: `80%`, `400MiB`, `-64MiB`, `off`.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(out, "{percent}%"),
+            Self::Bytes(bytes) => write!(out, "{}", ExactSize(*bytes)),
+            Self::Below(bytes) => write!(out, "-{}", ExactSize(*bytes)),
+            Self::Off => out.write_str("off"),
+        }
     }
 }
 

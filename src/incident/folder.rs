@@ -51,8 +51,7 @@ pub struct Folder {
 impl Folder {
     /// Opens the folder of this incident, `DIR/incidents/NAME`, and makes what is missing.
     ///
-    /// DIR itself may be a volume that root has made for everybody (Kubernetes' emptyDir is 0777); what is below it
-    /// must be memini's own.
+    /// DIR may be a volume that root has made for everybody (Kubernetes' emptyDir is 0777).
     ///
     /// # Errors
     /// Where a part is a symlink or a file, belongs to another user, or cannot be made.
@@ -71,7 +70,7 @@ impl Folder {
         }
         make(nix::fcntl::AT_FDCWD, dir.as_os_str()).map_err(|error| fail(error.into()))?;
         let descriptor = open_folder(nix::fcntl::AT_FDCWD, dir.as_os_str()).map_err(|error| fail(error.into()))?;
-        Self { descriptor, path: dir.to_owned() }.owned_by(|owner| owner == 0 || owner == geteuid().as_raw())
+        Self { descriptor, path: dir.to_owned() }.trusted()
     }
 
     /// Opens a folder in this one and makes it if it is missing.
@@ -82,7 +81,7 @@ impl Folder {
         let path = self.path.join(name);
         let opened = make(&self.descriptor, name).and_then(|()| open_folder(&self.descriptor, name));
         match opened {
-            Ok(descriptor) => Self { descriptor, path }.owned_by(|owner| owner == geteuid().as_raw()),
+            Ok(descriptor) => Self { descriptor, path }.trusted(),
             Err(error) => Err(FolderError { path, cause: FolderCause::System(error.into()) }),
         }
     }
@@ -141,9 +140,11 @@ impl Folder {
         files
     }
 
-    fn owned_by(self, trusted: impl Fn(u32) -> bool) -> Result<Self, FolderError> {
+    /// Root may own it: it could read everything anyway, and on volumes with a fixed owner (SMB, vfat) it owns even what
+    /// memini has just made.
+    fn trusted(self) -> Result<Self, FolderError> {
         match fstat(&self.descriptor) {
-            Ok(status) if trusted(status.st_uid) => Ok(self),
+            Ok(status) if status.st_uid == 0 || status.st_uid == geteuid().as_raw() => Ok(self),
             Ok(status) => Err(FolderError { path: self.path, cause: FolderCause::Foreign(status.st_uid) }),
             Err(error) => Err(FolderError { path: self.path, cause: FolderCause::System(error.into()) }),
         }

@@ -13,6 +13,21 @@ use crate::sys::memory::SharedBuffer;
 /// Enough for about 150 entries; an incident of a few minutes has ten to thirty.
 const CAPACITY: usize = 64 * 1024;
 
+/// What is kept free for how it ends: memory that goes up and down for hours fills the rest.
+const RESERVE: usize = 16 * 1024;
+
+/// How much of it the first line may take.
+const LONGEST_HEADER: usize = 16 * 1024;
+
+/// Whether an entry may use the reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It is one of many.
+    Common,
+    /// Without it the record would not tell how the incident ended.
+    Essential,
+}
+
 /// One line.
 #[derive(Serialize)]
 struct Line<'a, T: Serialize> {
@@ -39,7 +54,7 @@ impl Journal {
     /// EMFILE, ENOMEM, or ENOSYS before Linux 3.17.
     pub fn new(header: &[u8]) -> io::Result<Self> {
         let mut this = Self { buffer: SharedBuffer::new(CAPACITY)?, lost: 0 };
-        this.append(|mut place| {
+        this.append(CAPACITY.saturating_sub(LONGEST_HEADER), |mut place| {
             io::Write::write_all(&mut place, header)?;
             Ok(place.len())
         });
@@ -47,10 +62,11 @@ impl Journal {
     }
 
     /// Appends an entry; one that does not fit is counted.
-    pub fn note<T: Serialize>(&mut self, since_start: Duration, entry: &T) {
+    pub fn note<T: Serialize>(&mut self, since_start: Duration, weight: Weight, entry: &T) {
         let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |span| span.as_millis());
         let line = Line { unix_ms: u64::try_from(unix_ms).unwrap_or(0), seconds: since_start.as_secs_f64(), entry };
-        self.append(|mut place| {
+        let reserve = if weight == Weight::Essential { 0 } else { RESERVE };
+        self.append(reserve, |mut place| {
             serde_json::to_writer(&mut place, &line)?;
             Ok(place.len())
         });
@@ -66,11 +82,10 @@ impl Journal {
         self.lost
     }
 
-    /// `write` fills the given place and returns how much of it is still free.
-    fn append(&mut self, write: impl FnOnce(&mut [u8]) -> io::Result<usize>) {
+    /// `write` fills the given place and returns how much of it is still free. `reserve` bytes are not touched.
+    fn append(&mut self, reserve: usize, write: impl FnOnce(&mut [u8]) -> io::Result<usize>) {
         let place = self.buffer.free();
-        let size = place.len();
-        let Some(last) = size.checked_sub(1) else {
+        let Some(last) = place.len().checked_sub(reserve.saturating_add(1)) else {
             self.lost = self.lost.saturating_add(1);
             return;
         };
@@ -116,7 +131,7 @@ mod tests {
     #[test]
     fn entries_are_lines_of_json() {
         let mut journal = Journal::new(br#"{"memini":"1"}"#).unwrap();
-        journal.note(Duration::from_millis(1500), &Entry { event: "x", text: "a\nb".into() });
+        journal.note(Duration::from_millis(1500), Weight::Common, &Entry { event: "x", text: "a\nb".into() });
         let lines = lines(&journal);
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[1]["seconds"], 1.5);
@@ -128,11 +143,21 @@ mod tests {
         let mut journal = Journal::new(b"{}").unwrap();
         let entry = Entry { event: "x", text: "y".repeat(10_000) };
         for _ in 0..10 {
-            journal.note(Duration::ZERO, &entry);
+            journal.note(Duration::ZERO, Weight::Common, &entry);
         }
-        assert_eq!(lines(&journal).len(), 1 + 6);
-        assert_eq!(journal.lost(), 4);
-        journal.note(Duration::ZERO, &Entry { event: "small", text: String::new() });
-        assert_eq!(lines(&journal).len(), 1 + 7);
+        assert_eq!((lines(&journal).len(), journal.lost()), (1 + 4, 6));
+        journal.note(Duration::ZERO, Weight::Common, &Entry { event: "small", text: String::new() });
+        assert_eq!((lines(&journal).len(), journal.lost()), (1 + 5, 6), "the reserve is not for common entries");
+        journal.note(Duration::ZERO, Weight::Essential, &entry);
+        journal.note(Duration::ZERO, Weight::Essential, &Entry { event: "small", text: String::new() });
+        assert_eq!((lines(&journal).len(), journal.lost()), (1 + 7, 6));
+    }
+
+    #[test]
+    fn a_header_leaves_room_for_entries() {
+        let mut journal = Journal::new(&vec![b' '; LONGEST_HEADER + 1]).unwrap();
+        assert_eq!((journal.length(), journal.lost()), (0, 1));
+        journal.note(Duration::ZERO, Weight::Common, &Entry { event: "x", text: String::new() });
+        assert_eq!(journal.lost(), 1);
     }
 }

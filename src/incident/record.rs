@@ -11,8 +11,8 @@ use crate::units::{Rate, Size, Span};
 /// What Kubernetes keeps of a termination message.
 pub const LONGEST_MESSAGE: usize = 4096;
 
-/// How many characters of the app's command are shown.
-const LONGEST_COMMAND: usize = 200;
+/// How many of the stages that began are told in the message: the first ones and the last ones of many.
+const STAGES_TOLD: usize = 8;
 
 /// The journal of an incident, read back.
 #[derive(Debug)]
@@ -29,12 +29,11 @@ impl Record {
     /// A line that is no JSON object is counted with the lost ones: the journal is memini's own, but what is left of it
     /// shall be readable whatever happened to it.
     pub fn new(journal: &str, lost: u64, files: Vec<(String, u64)>) -> Self {
-        let mut lines = journal.lines();
-        let header = lines.next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-        let mut record = Self { header, entries: Vec::new(), lost, files };
-        for line in lines {
+        let mut record = Self { header: Map::new(), entries: Vec::new(), lost, files };
+        for line in journal.lines() {
             match serde_json::from_str(line) {
-                Ok(entry @ Value::Object(_)) => record.entries.push(entry),
+                Ok(Value::Object(entry)) if entry.contains_key("event") => record.entries.push(Value::Object(entry)),
+                Ok(Value::Object(header)) if record.header.is_empty() => record.header = header,
                 _ => record.lost += 1,
             }
         }
@@ -97,6 +96,9 @@ impl Record {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = self.write_message(&mut text, folder);
+        // Names are the app's own choice, and must not forge a line or act on a terminal.
+        let mut text: String =
+            text.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect();
         let mut end = text.len().min(LONGEST_MESSAGE);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -111,10 +113,6 @@ impl Record {
         if let Some(code) = self.exit_code() {
             writeln!(text, "exit code: {code}")?;
         }
-        for entry in self.all("stage-began") {
-            let clock = clock(entry);
-            writeln!(text, "{clock} {}: {}", text_of(entry, "stage"), measure(entry.get("sample")))?;
-        }
         if let Some(parts) = self.decisive().and_then(|sample| sample.get("composition")) {
             writeln!(text, "memory: {}", composition(parts))?;
         }
@@ -122,19 +120,27 @@ impl Record {
         if let Some(list) = lists.rfind(|list| !list.is_empty()) {
             for process in list.iter().take(5) {
                 let size = ["rss_anon", "rss_file", "rss_shmem", "swap"].iter().map(|key| number(process, key)).sum();
-                writeln!(text, "process {} {}: {}", number(process, "pid"), text_of(process, "comm"), Size(size))?;
+                let name = text_of(process, "comm").replace('\n', " ");
+                writeln!(text, "process {} {name}: {}", number(process, "pid"), Size(size))?;
             }
+        }
+        let stages: Vec<&Value> = self.all("stage-began").collect();
+        let left_out = stages.len().saturating_sub(STAGES_TOLD);
+        for (index, entry) in stages.into_iter().enumerate() {
+            if (STAGES_TOLD / 2..STAGES_TOLD / 2 + left_out).contains(&index) {
+                if index == STAGES_TOLD / 2 {
+                    writeln!(text, "… {left_out} more")?;
+                }
+                continue;
+            }
+            let clock = clock(entry);
+            writeln!(text, "{clock} {}: {}", text_of(entry, "stage"), measure(entry.get("sample")))?;
         }
         for started in self.runs() {
             let hook = self.hook(started);
             let took = Span(Duration::from_secs_f64(hook["seconds"].as_f64().unwrap_or(0.0)));
-            writeln!(
-                text,
-                "hook {}: {}, {took}: {}",
-                text_of(&hook, "stage"),
-                end_of(&hook),
-                text_of(&hook, "command")
-            )?;
+            let output = hook["output"].as_str().map(|file| format!(", {file}")).unwrap_or_default();
+            writeln!(text, "hook {}: {}, {took}{output}", text_of(&hook, "stage"), end_of(&hook))?;
         }
         Ok(())
     }
@@ -159,15 +165,12 @@ impl Record {
         }
     }
 
-    /// The app's command. A long one is cut: what comes after it in a message matters more.
+    /// The app's name. Not its arguments: they may hold secrets, and an orchestrator shows the message to more people
+    /// than may read the record.
     fn command(&self) -> String {
         let words = self.header.get("app").and_then(|app| app.get("command")?.as_array());
-        let words: Vec<_> = words.into_iter().flatten().filter_map(Value::as_str).collect();
-        let command = words.join(" ");
-        match command.char_indices().nth(LONGEST_COMMAND) {
-            Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
-            None => command,
-        }
+        let path = words.and_then(|words| words.first()?.as_str()).unwrap_or("the app");
+        path.rsplit('/').next().unwrap_or(path).replace('\n', " ")
     }
 
     /// What was seen when it was decided; where nothing was, the highest that was seen.
@@ -365,28 +368,28 @@ mod tests {
         let killed = exited("SIGKILL", false, true);
         let tail = |mib: u64| format!("{mib} MiB of 100 MiB ({mib}%), +1 MiB/s, limit in 1.2 s");
         for (events, outcome, headline) in [
-            (vec![], "open", "the memory of app --flag is high: no stage had begun before".into()),
-            (vec![began("trace", 60)], "open", format!("the memory of app --flag is high: {}", tail(60))),
+            (vec![], "open", "the memory of app is high: no stage had begun before".into()),
+            (vec![began("trace", 60)], "open", format!("the memory of app is high: {}", tail(60))),
             (
                 vec![began("trace", 60), began("capture", 80), ("recovered", json!({}))],
                 "recovered",
-                format!("the memory of app --flag was high and went down again: {}", tail(80)),
+                format!("the memory of app was high and went down again: {}", tail(80)),
             ),
             (
                 vec![began("capture", 80), began("trace", 70), exited("SIGSEGV", false, false)],
                 "exited",
-                format!("app --flag ended by itself while its memory was high: {}", tail(80)),
+                format!("app ended by itself while its memory was high: {}", tail(80)),
             ),
             (
                 vec![stopping("floor"), began("stop", 95), term.clone()],
                 "stopped",
-                format!("memini stopped app --flag because too little room was left to shut down in: {}", tail(93)),
+                format!("memini stopped app because too little room was left to shut down in: {}", tail(93)),
             ),
             (
                 vec![stopping("urgent"), grace_over, killed.clone()],
                 "killed",
                 format!(
-                    "memini stopped app --flag because it would have reached the limit before it could leave, and \
+                    "memini stopped app because it would have reached the limit before it could leave, and \
                      killed it after the grace period: {}",
                     tail(93)
                 ),
@@ -394,12 +397,12 @@ mod tests {
             (
                 vec![stopping("level"), killing, killed],
                 "killed",
-                format!("memini killed app --flag before the limit was reached: {}", tail(98)),
+                format!("memini killed app before the limit was reached: {}", tail(98)),
             ),
             (
                 vec![stopping("level"), exited("SIGKILL", true, true)],
                 "oom-killed",
-                format!("the kernel's OOM killer killed app --flag: {}", tail(93)),
+                format!("the kernel's OOM killer killed app: {}", tail(93)),
             ),
         ] {
             let record = record(&events);
@@ -453,22 +456,37 @@ mod tests {
             "end": {"code": 3}, "output": "artifacts/capture-1.log", "output_bytes": 5,
         });
         assert_eq!(value["hooks"], json!([hook]));
-        assert!(record.message("/folder").contains("hook capture: exit 3, 500 ms: dump {pid}\n"));
+        assert!(record.message("/folder").contains("hook capture: exit 3, 500 ms, artifacts/capture-1.log\n"));
     }
 
     #[test]
-    fn a_long_command_leaves_room_for_the_numbers() {
-        let header = json!({"app": {"command": ["app", "é".repeat(5000)]}});
-        let record = Record::new(&header.to_string(), 0, Vec::new());
-        let message = record.message("/folder");
-        assert!(message.contains("é…") && message.contains("\nevidence: /folder\n"), "{message}");
-        assert!(message.len() < 600);
+    fn the_message_tells_neither_arguments_nor_line_breaks_of_names() {
+        let header = json!({"app": {"command": ["/bin/the\napp", "--password=secret"]}});
+        let list = json!([{"pid": 9, "comm": "a\nexit code: 0\u{1b}[2J"}]);
+        let entry = json!({"event": "processes", "list": list});
+        let message = Record::new(&format!("{header}\n{entry}\n"), 0, Vec::new()).message("/folder");
+        assert!(message.starts_with("the memory of the app is high"), "{message}");
+        assert!(!message.contains("secret") && !message.contains('\u{1b}'), "{message}");
+        assert_eq!(message.lines().count(), 3, "{message}");
     }
 
     #[test]
-    fn a_message_is_cut_between_characters() {
-        let record = record(&vec![began("é", 60); 400]);
-        assert!(record.message("/folder").len() <= LONGEST_MESSAGE);
+    fn many_stages_leave_room_for_who_held_the_memory() {
+        let mut events = vec![began("trace", 60); 400];
+        events.push(("processes", json!({"list": [{"pid": 7, "comm": "python3", "rss_anon": 5}]})));
+        let message = record(&events).message("/folder");
+        assert!(message.len() <= LONGEST_MESSAGE);
+        assert!(message.contains("\nprocess 7 python3: 5 B\n") && message.contains("\n… 392 more\n"), "{message}");
+        assert_eq!(message.matches(" trace: ").count(), STAGES_TOLD);
+    }
+
+    #[test]
+    fn a_journal_without_its_header_is_read_all_the_same() {
+        let entry = json!({"event": "stopping", "reason": "floor", "sample": sample(93)});
+        let record = Record::new(&format!("{entry}\n"), 1, Vec::new());
+        assert!(record.headline().starts_with("memini stopped the app") || record.outcome() == "open");
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        assert_eq!((value.get("reason"), value["timeline"].as_array().map(Vec::len)), (None, Some(1)));
     }
 
     #[test]

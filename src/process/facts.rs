@@ -6,6 +6,7 @@ use super::list::List;
 use super::{folder::Folder, memory};
 use crate::cgroup::parse::{self, ProcessMemory};
 use crate::cgroup::source::ReadError;
+use crate::sys::process::ProcessId;
 
 /// How many processes are named.
 pub const NAMED: usize = 16;
@@ -77,15 +78,16 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Looks at every process of the tree that `counts`. Those that vanish or are hidden are left out.
+    /// Looks at every process of the tree but those in these process groups and what descends from them. Those that
+    /// vanish or are hidden are left out.
     ///
     /// # Errors
     /// Where /proc cannot be read.
-    pub fn gather(list: &mut List, mut counts: impl FnMut(i32) -> bool) -> Result<Self, ReadError> {
-        list.descendants()?;
+    pub fn gather(list: &mut List, spared: &[ProcessId]) -> Result<Self, ReadError> {
+        let others = list.parted(spared)?.others.len();
         let (folder, processes) = list.last();
         let mut facts = Self::default();
-        for process in processes.iter().filter(|process| counts(process.pid)) {
+        for process in processes.iter().take(others) {
             fact(folder, process.pid).into_iter().for_each(|fact| facts.take(fact));
         }
         Ok(facts)
@@ -143,14 +145,17 @@ mod tests {
     }
 
     fn gather(root: &Root) -> Facts {
-        Facts::gather(&mut List::open(root.path()).unwrap(), |_| true).unwrap()
+        Facts::gather(&mut List::open(root.path()).unwrap(), &[]).unwrap()
     }
 
     #[test]
     fn processes_that_do_not_count_are_left_out() {
         let root = machine([1, 2, 3]);
+        let me = std::process::id();
+        let worker = format!("4000001 (w) S {me} 4000001 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 3 0 9 9\n");
+        root.write("proc/4000001/stat", &worker);
         let mut list = List::open(root.path()).unwrap();
-        let facts = Facts::gather(&mut list, |pid| pid != 4_000_001).unwrap();
+        let facts = Facts::gather(&mut list, &[ProcessId::new(4_000_001).unwrap()]).unwrap();
         let mut pids: Vec<_> = facts.largest().iter().map(|fact| fact.pid).collect();
         pids.sort_unstable();
         assert_eq!((pids, facts.processes), (vec![4_000_000, 4_000_002], 2));

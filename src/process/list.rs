@@ -5,6 +5,7 @@ use std::path::Path;
 use super::folder::Folder;
 use crate::cgroup::parse;
 use crate::cgroup::source::ReadError;
+use crate::sys::process::ProcessId;
 
 /// How many processes are looked at. Kernels allow more, but each costs some ten microseconds, and who stops or kills
 /// a tree looks again until nobody is left.
@@ -17,9 +18,20 @@ pub struct Process {
     pub pid: i32,
     /// Its parent's; 0 if that is outside the PID namespace.
     pub parent: i32,
+    /// Its process group's.
+    pub group: i32,
     /// `R`, `S`, `D`, `T` (stopped), …
     pub state: u8,
-    ours: bool,
+    marked: bool,
+}
+
+/// The processes of one scan, parted.
+#[derive(Debug)]
+pub struct Parted<'a> {
+    /// Those that were asked for.
+    pub inside: &'a [Process],
+    /// All others.
+    pub others: &'a [Process],
 }
 
 /// The table of processes. Its memory is reserved once (and touched only as far as it is filled); scanning allocates
@@ -71,9 +83,31 @@ impl List {
             }
             processes.len() < CAPACITY
         })?;
-        mark_descendants(processes, ancestor);
-        processes.retain(|process| process.ours);
+        processes.sort_unstable_by_key(|process| process.pid);
+        // PID 1 is the parent of all, be it by adoption.
+        if ancestor != 1 {
+            mark(processes, |process| process.parent == ancestor);
+            processes.retain(|process| process.marked);
+        }
         Ok(processes)
+    }
+
+    /// As [`List::descendants`], in two parts: those that are in one of these process groups or descend from somebody who
+    /// is, and all others.
+    ///
+    /// # Errors
+    /// As [`List::descendants`].
+    pub fn parted(&mut self, groups: &[ProcessId]) -> Result<Parted<'_>, ReadError> {
+        self.descendants()?;
+        let processes = &mut self.processes;
+        processes.iter_mut().for_each(|process| process.marked = false);
+        if !groups.is_empty() {
+            mark(processes, |process| ProcessId::new(process.group).is_some_and(|group| groups.contains(&group)));
+        }
+        processes.sort_unstable_by_key(|process| (process.marked, process.pid));
+        let others = processes.partition_point(|process| !process.marked);
+        let (others, inside) = processes.split_at(others);
+        Ok(Parted { inside, others })
     }
 
     /// The folder, and the processes of the last scan.
@@ -89,23 +123,24 @@ pub fn look_at(folder: &Folder, pid: i32) -> Option<Process> {
     let stat = parse::process_stat(folder.read(pid, "stat", &mut buffer).ok()?).ok()?;
     // A zombie with threads is a process that lives on after its first thread's end.
     let dead = matches!(stat.state, b'Z' | b'X') && stat.threads <= 1;
-    (!stat.kernel && !dead).then_some(Process { pid, parent: stat.parent, state: stat.state, ours: false })
+    (!stat.kernel && !dead).then_some(Process {
+        pid,
+        parent: stat.parent,
+        group: stat.group,
+        state: stat.state,
+        marked: false,
+    })
 }
 
-/// Marks who descends from `ancestor`; everyone for PID 1, who is the parent of all, be it by adoption.
-fn mark_descendants(processes: &mut [Process], ancestor: i32) {
-    if ancestor == 1 {
-        processes.iter_mut().for_each(|process| process.ours = true);
-        return;
-    }
-    processes.sort_unstable_by_key(|process| process.pid);
+/// Marks the seeds, and all that descend from them. `processes` are in the order of their numbers.
+fn mark(processes: &mut [Process], seed: impl Fn(&Process) -> bool) {
     // A parent mostly has the lower number, so that one or two rounds do.
     loop {
         let mut found = false;
         for at in 0..processes.len() {
-            let Some(process) = processes.get(at).filter(|process| !process.ours) else { continue };
-            if process.parent == ancestor || is_ours(processes, process.parent) {
-                processes.iter_mut().skip(at).take(1).for_each(|process| process.ours = true);
+            let Some(process) = processes.get(at).filter(|process| !process.marked) else { continue };
+            if seed(process) || is_marked(processes, process.parent) {
+                processes.iter_mut().skip(at).take(1).for_each(|process| process.marked = true);
                 found = true;
             }
         }
@@ -115,9 +150,9 @@ fn mark_descendants(processes: &mut [Process], ancestor: i32) {
     }
 }
 
-fn is_ours(processes: &[Process], pid: i32) -> bool {
+fn is_marked(processes: &[Process], pid: i32) -> bool {
     let at = processes.binary_search_by_key(&pid, |process| process.pid);
-    at.ok().and_then(|at| processes.get(at)).is_some_and(|process| process.ours)
+    at.ok().and_then(|at| processes.get(at)).is_some_and(|process| process.marked)
 }
 
 #[cfg(test)]
@@ -149,6 +184,23 @@ mod tests {
         root.write("proc/sys/vm/x", "");
         root.write("proc/0013/stat", "13 (x) S 5 1 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n");
         root
+    }
+
+    #[test]
+    fn what_a_spared_process_runs_is_spared_in_whatever_group_it_is() {
+        let root = Root::new("", &[]);
+        let me = std::process::id();
+        // A worker, its hook in a group of its own, `timeout` in a third one, the orphan of another hook; and the app.
+        for (pid, parent, group) in [(50, me, 50), (51, 50, 51), (52, 51, 52), (40, 52, 52), (60, me, 61), (70, me, 70)]
+        {
+            let stat = format!("{pid} (x) S {parent} {group} 1 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 9 9\n");
+            root.write(&format!("proc/{pid}/stat"), &stat);
+        }
+        let groups = [50, 61].map(|group| ProcessId::new(group).unwrap());
+        let mut list = List::open(root.path()).unwrap();
+        let parted = list.parted(&groups).unwrap();
+        assert_eq!((pids(parted.inside), pids(parted.others)), (vec![40, 50, 51, 52, 60], vec![70]));
+        assert_eq!(list.parted(&[]).unwrap().others.len(), 6);
     }
 
     #[test]

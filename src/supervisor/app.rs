@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use crate::engine::event::Exit;
@@ -16,9 +16,10 @@ use crate::sys::terminal;
 /// Signals that ask for an end: a stopped app does not hear them until it is continued.
 const ENDING: [Signal; 4] = [Signal::TERM, Signal::HUP, Signal::INT, Signal::QUIT];
 
-/// How often a stop that nobody could undo is undone, until memini gives in. A process that reads from a terminal which
-/// it will never get would be stopped again and again.
+/// How often within a second a stop is undone that the app has drawn by using a terminal. One that it will never get would
+/// stop it again and again.
 const RESUMES: u32 = 16;
+const RESUMES_WITHIN: Duration = Duration::from_secs(1);
 
 /// The app.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct App {
     /// A stop that came from outside is wanted, and stays.
     stop_was_forwarded: bool,
     resumes: u32,
+    resumed_since: Instant,
     /// EPERM is told once.
     refused: bool,
 }
@@ -48,7 +50,7 @@ impl App {
     /// Where a NUL byte is in an argument, or where no process or pipe can be had.
     pub fn start(config: &Config, disposition: &ChildDisposition) -> io::Result<Self> {
         let program = Program::new(&config.command)?;
-        let terminal = terminal::foreground_terminal();
+        let terminal = terminal::to_give_away();
         let options = Options { terminal, child_disposition: Some(disposition), descriptors: &[] };
         let child = spawn::spawn(&program, &options)?;
         Ok(Self {
@@ -61,6 +63,7 @@ impl App {
             stopped: false,
             stop_was_forwarded: false,
             resumes: 0,
+            resumed_since: Instant::now(),
             refused: false,
         })
     }
@@ -106,9 +109,7 @@ impl App {
 
     /// A signal from outside, for the app.
     pub fn forward(&mut self, signal: Signal) {
-        if [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::STOP].contains(&signal) {
-            self.stop_was_forwarded = true;
-        }
+        self.stop_was_forwarded = [Signal::TSTP, Signal::TTIN, Signal::TTOU, Signal::STOP].contains(&signal);
         self.send(signal);
         // A stopped process keeps a signal pending. Whoever asks for an end wants it to be heard.
         if self.stopped && ENDING.contains(&signal) {
@@ -175,14 +176,22 @@ impl App {
             let _ = process::kill_group(self.id, Signal::CONT);
         } else if job_control_above() {
             self.suspend(signal);
-        } else if !self.stop_was_forwarded && self.resumes < RESUMES {
-            self.resumes = self.resumes.saturating_add(1);
+        } else if !self.stop_was_forwarded && (signal == Signal::TSTP || self.may_resume()) {
             if let Some(terminal) = self.terminal {
                 let _ = terminal::give(terminal, self.id);
             }
             let _ = process::kill_group(self.id, Signal::CONT);
         }
         self.stop_was_forwarded = false;
+    }
+
+    fn may_resume(&mut self) -> bool {
+        if self.resumed_since.elapsed() > RESUMES_WITHIN {
+            self.resumes = 0;
+            self.resumed_since = Instant::now();
+        }
+        self.resumes = self.resumes.saturating_add(1);
+        self.resumes <= RESUMES
     }
 
     /// Stops memini and the rest of its job; comes back when the shell continues it.
@@ -200,7 +209,7 @@ impl App {
 
     /// Gives the app the foreground that memini has. False where memini does not have it.
     fn hand_terminal_on(&mut self) -> bool {
-        let Some(terminal) = terminal::foreground_terminal() else { return false };
+        let Some(terminal) = terminal::in_foreground() else { return false };
         self.terminal = Some(terminal);
         terminal::give(terminal, self.id).is_ok()
     }

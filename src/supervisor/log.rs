@@ -4,7 +4,8 @@
 //! and counted, and the next line that goes through tells the count.
 
 use std::fmt::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
@@ -28,12 +29,18 @@ struct Sink {
 static TEXT: Sink = Sink { format: LogFormat::Text, dropped: AtomicU32::new(0) };
 static JSON: Sink = Sink { format: LogFormat::Json, dropped: AtomicU32::new(0) };
 
+/// Where standard error is a terminal: an own description of it.
+static TERMINAL: OnceLock<OwnedFd> = OnceLock::new();
+
 /// Directs everything that is logged from here on to the sink.
 pub fn install(format: LogFormat, level: LevelFilter) {
     let sink = match format {
         LogFormat::Text => &TEXT,
         LogFormat::Json => &JSON,
     };
+    if let Some(terminal) = output::own_terminal(std::io::stderr().as_fd()) {
+        let _ = TERMINAL.set(terminal);
+    }
     // It fails only when a logger is set already, and then that one serves.
     let _ = log::set_logger(sink);
     log::set_max_level(level);
@@ -68,7 +75,9 @@ impl Sink {
             LogFormat::Json => line = json(level, message),
         }
         line.end_with(b"\n");
-        output::write_now(std::io::stderr().as_fd(), line.as_bytes()).is_ok()
+        let error = std::io::stderr();
+        let descriptor = TERMINAL.get().map_or_else(|| error.as_fd(), AsFd::as_fd);
+        output::write_now(descriptor, line.as_bytes()).is_ok()
     }
 }
 

@@ -25,6 +25,7 @@ pub mod app;
 mod attention;
 pub mod log;
 pub mod recording;
+pub mod report;
 pub mod sentence;
 pub mod tree;
 pub mod watch;
@@ -116,14 +117,17 @@ pub struct Supervisor {
     /// What the hooks' tokens say: the last sample that was noted, and why.
     last_sample: Sample,
     reason: &'static str,
-    stage: Stage,
     /// Facts about processes are gathered once everything more urgent is done.
     facts_for: Option<Stage>,
+    /// The stages of this incident for which they were.
+    facts_taken: Vec<Stage>,
     pending: VecDeque<Pending>,
     commands: Vec<Command>,
     arrivals: Vec<Arrival>,
     spared: Vec<ProcessId>,
     attention: Attention,
+    /// When it was last looked for deaths.
+    reaped: Moment,
     /// More deaths wait than were taken.
     more_to_reap: bool,
     app_exit_told: bool,
@@ -170,13 +174,14 @@ impl Supervisor {
             ballast: None,
             last_sample: Sample::default(),
             reason: "threshold",
-            stage: Stage::Normal,
             facts_for: None,
+            facts_taken: Vec::with_capacity(Stage::LADDER.len()),
             pending,
             commands: Vec::with_capacity(64),
             arrivals: Vec::with_capacity(mask::ARRIVALS_AT_ONCE),
             spared: Vec::with_capacity(workers::CAPACITY.saturating_mul(2)),
             attention: Attention::default(),
+            reaped: Moment::default(),
             more_to_reap: true,
             app_exit_told: false,
             all_gone_told: false,
@@ -202,12 +207,13 @@ impl Supervisor {
         loop {
             self.take_signals();
             self.reap();
-            if let Some(exit) = self.app.ended() {
-                return exit.code();
+            if let Some(exit) = self.app.ended().filter(|_| !self.more_to_reap) {
+                let code = exit.code();
+                return if self.config.remap_exit.contains(&code) { 0 } else { code };
             }
             let mut wait = Wait::new();
             wait.add(self.signals.as_fd(), Interest::Read, ());
-            let _ = wait.wait(Some(IDLE));
+            let _ = wait.wait(Some(if self.more_to_reap { Duration::ZERO } else { IDLE }));
         }
     }
 
@@ -244,10 +250,11 @@ impl Supervisor {
                 Token::Reports => self.workers.listen(),
             }
         }
-        if self.more_to_reap || timeout == IDLE {
+        let now = self.clock.now();
+        // A lost wake-up must not last.
+        if self.more_to_reap || now.since(self.reaped) >= IDLE {
             self.reap();
         }
-        let now = self.clock.now();
         if self.engine.deadline().is_some_and(|deadline| deadline <= now) {
             self.pending.push_back(Pending::Deadline);
         }
@@ -302,6 +309,7 @@ impl Supervisor {
     /// Takes the deaths of children, and acts on the app's only when no other waits any more.
     fn reap(&mut self) {
         self.more_to_reap = true;
+        self.reaped = self.clock.now();
         for _ in 0..REAPED_AT_ONCE {
             let Some((id, change)) = process::next_change() else {
                 self.more_to_reap = false;
@@ -320,6 +328,7 @@ impl Supervisor {
             && !self.app_exit_told
         {
             self.app_exit_told = true;
+            self.tree.app_ended();
             if self.watch.is_some() {
                 self.pending.push_back(Pending::Read(Depth::Full));
             }
@@ -342,8 +351,14 @@ impl Supervisor {
                 }
                 self.pending.push_back(Pending::HookEnded(run, finished.end));
             }
-            Role::Record(true) => self.pending.push_back(Pending::Recorded),
-            Role::Record(false) => {}
+            Role::Record(is_last) => {
+                if finished.written {
+                    self.recording.written();
+                }
+                if is_last {
+                    self.pending.push_back(Pending::Recorded);
+                }
+            }
         }
     }
 
@@ -358,6 +373,8 @@ impl Supervisor {
     }
 
     fn spare_workers(&mut self) {
+        // Who has just told its hook's group is to be spared with it.
+        self.workers.listen();
         self.workers.groups(&mut self.spared);
     }
 
@@ -411,7 +428,7 @@ impl Supervisor {
             Command::Note(note) => self.note(note),
             Command::CloseIncident => {
                 self.recording.end(self.since_start());
-                self.stage = Stage::Normal;
+                self.facts_taken.clear();
             }
             Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
             Command::SignalHook { run, signal } => self.workers.signal_hook(*run, *signal),
@@ -452,7 +469,7 @@ impl Supervisor {
                 }
             }
             Command::Exit(code) => {
-                if let Some(name) = self.recording.name() {
+                if let Some(name) = self.recording.written_name() {
                     let folder = self.config.dir.join("incidents").join(name);
                     ::log::info!("exit code {code}; the evidence is in {}", folder.display());
                 }
@@ -466,9 +483,10 @@ impl Supervisor {
         log!(sentence.level(), "{sentence}");
         match note {
             Note::StageBegan { stage, sample, .. } => {
-                self.stage = *stage;
                 self.last_sample = *sample;
-                if *stage == Stage::Capture || *stage == Stage::Stop {
+                let is_due = [Stage::Capture, Stage::Stop].contains(stage) && !self.facts_taken.contains(stage);
+                if is_due {
+                    self.facts_taken.push(*stage);
                     self.facts_for = Some(*stage);
                 }
             }

@@ -1,5 +1,6 @@
 //! PID 1's side of an incident: its name, its journal, and when a worker writes it down.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, SystemTime};
@@ -8,16 +9,28 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::workers::{Role, Workers};
-use crate::cli::threshold_text;
 use crate::config::Config;
 use crate::engine::event::{Note, Run};
 use crate::engine::settings::{GaugeKind, Stage, StopWhen};
 use crate::engine::time::Moment;
-use crate::incident::journal::Journal;
+use crate::incident::journal::{Journal, Weight};
 use crate::process::facts::{Fact, Facts};
 
-/// The least time between two records of an incident that goes on: each costs a process.
+/// The least time between two records of an incident that goes on: each costs a process and writes to the disk. It
+/// doubles with each one, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How many incidents of one run get a folder. Memory that swings around the trace threshold makes one a minute.
+const MOST_INCIDENTS: u32 = 100;
+
+/// How many incidents that are over can wait to be written down.
+const MOST_WAITING: usize = 4;
+
+/// How much of the app's command line stands in the record, in bytes: a class path can be longer than all the rest.
+const LONGEST_COMMAND: usize = 4096;
+/// How much of a hook's text.
+const LONGEST_HOOK: usize = 512;
 
 /// What belongs on an incident's timeline besides the engine's notes.
 #[derive(Serialize)]
@@ -66,10 +79,12 @@ impl From<&Fact> for ProcessEntry {
 #[derive(Debug)]
 struct Open {
     name: String,
-    journal: Journal,
+    /// `None`: the incident is in the log only.
+    journal: Option<Journal>,
     /// Something was noted since the last record began.
     unwritten: bool,
     last_written: Option<Moment>,
+    pause: Duration,
 }
 
 /// The incidents of this run.
@@ -81,8 +96,10 @@ pub struct Recording {
     hostname: String,
     count: u32,
     open: Option<Open>,
-    /// An incident that is over and has still to be written down for the last time.
-    over: Option<Open>,
+    /// Incidents that are over and have still to be written down for the last time.
+    over: VecDeque<Open>,
+    /// The folder of the open incident is on disk.
+    is_written: bool,
     /// memini is about to end: the open incident is to be written down for the last time.
     is_last: bool,
 }
@@ -92,7 +109,15 @@ impl Recording {
     pub fn new(config: &Config, app: i32, source: &str) -> Self {
         let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let header = header(config, app, source, &hostname);
-        Self { header, hostname, count: 0, open: None, over: None, is_last: false }
+        Self {
+            header,
+            hostname,
+            count: 0,
+            open: None,
+            over: VecDeque::with_capacity(MOST_WAITING),
+            is_written: false,
+            is_last: false,
+        }
     }
 
     /// The name of the open incident's folder.
@@ -100,55 +125,94 @@ impl Recording {
         self.open.as_ref().map(|open| open.name.as_str())
     }
 
+    /// The same, once there is such a folder on disk.
+    pub fn written_name(&self) -> Option<&str> {
+        self.name().filter(|_| self.is_written)
+    }
+
+    /// A worker has told that a record is on disk.
+    pub fn written(&mut self) {
+        self.is_written = true;
+    }
+
     /// An incident begins. Without memory for a journal there is only the log.
     pub fn begin(&mut self) {
         if self.open.is_some() {
             return;
+        }
+        if self.count == MOST_INCIDENTS {
+            log::warn!("{MOST_INCIDENTS} incidents were recorded in this run; further ones are in this log only");
         }
         self.count = self.count.saturating_add(1);
         let name = name(SystemTime::now(), &self.hostname, self.count);
         if let Some(header) = self.header.as_object_mut() {
             header.insert("id".into(), name.clone().into());
         }
-        match Journal::new(self.header.to_string().as_bytes()) {
-            Ok(journal) => self.open = Some(Open { name, journal, unwritten: false, last_written: None }),
-            Err(error) => log::warn!("cannot keep a journal: {error}; the incident is in this log only"),
-        }
+        let journal = if self.count > MOST_INCIDENTS {
+            None
+        } else {
+            Journal::new(self.header.to_string().as_bytes())
+                .map_err(|error| log::warn!("cannot keep a journal: {error}; the incident is in this log only"))
+                .ok()
+        };
+        self.is_written = false;
+        self.open = Some(Open { name, journal, unwritten: false, last_written: None, pause: PAUSE });
     }
 
-    fn append<T: Serialize>(&mut self, since_start: Duration, entry: &T) {
-        if let Some(open) = &mut self.open {
-            open.journal.note(since_start, entry);
+    fn append<T: Serialize>(&mut self, since_start: Duration, weight: Weight, entry: &T) {
+        if let Some(open) = &mut self.open
+            && let Some(journal) = &mut open.journal
+        {
+            journal.note(since_start, weight, entry);
             open.unwritten = true;
         }
     }
 
     /// Puts a note of the engine's on the timeline.
     pub fn note(&mut self, since_start: Duration, note: &Note) {
-        self.append(since_start, note);
+        let weight = match note {
+            Note::StageBegan { stage, .. } if *stage < Stage::Stop => Weight::Common,
+            Note::StageEnded { .. }
+            | Note::StopNotNeeded { .. }
+            | Note::CaptureSkipped { .. }
+            | Note::LimitChanged { .. }
+            | Note::LateWake { .. }
+            | Note::Thrashing { .. } => Weight::Common,
+            _ => Weight::Essential,
+        };
+        self.append(since_start, weight, note);
+        if let (Weight::Essential, Some(open)) = (weight, &mut self.open) {
+            open.pause = PAUSE;
+        }
     }
 
     /// Puts down where the output of a hook stands.
     pub fn hook_output(&mut self, since_start: Duration, run: Run, file: &str, bytes: u64) {
-        self.append(since_start, &Extra::HookOutput { run, file, bytes });
+        self.append(since_start, Weight::Essential, &Extra::HookOutput { run, file, bytes });
     }
 
     /// Puts down who holds how much.
     pub fn processes(&mut self, since_start: Duration, stage: Stage, facts: &Facts) {
         let list = facts.largest().iter().map(ProcessEntry::from).collect();
-        self.append(since_start, &Extra::Processes { stage, count: facts.processes, list });
+        let weight = if stage >= Stage::Stop { Weight::Essential } else { Weight::Common };
+        self.append(since_start, weight, &Extra::Processes { stage, count: facts.processes, list });
     }
 
     /// The incident is over, and the app lives on.
     pub fn end(&mut self, since_start: Duration) {
-        self.append(since_start, &Extra::Recovered {});
-        self.over = self.open.take();
+        self.append(since_start, Weight::Essential, &Extra::Recovered {});
+        if self.over.len() < MOST_WAITING {
+            self.over.extend(self.open.take());
+        } else {
+            log::warn!("the disk is too slow: how an incident went on is in this log only");
+            self.open = None;
+        }
     }
 
     /// memini is about to end. False if there is nothing to write.
     pub fn finish(&mut self, since_start: Duration, code: u8) -> bool {
-        self.append(since_start, &Extra::Exit { code });
-        self.is_last = self.open.is_some();
+        self.append(since_start, Weight::Essential, &Extra::Exit { code });
+        self.is_last = self.open.as_ref().is_some_and(|open| open.journal.is_some());
         self.is_last
     }
 
@@ -158,11 +222,11 @@ impl Recording {
         if workers.any(|role| matches!(role, Role::Record(_))) {
             return None;
         }
-        if self.over.is_some() || self.is_last {
+        if !self.over.is_empty() || self.is_last {
             return Some(Moment::default());
         }
         let open = self.open.as_ref().filter(|open| open.unwritten)?;
-        Some(open.last_written.map_or(Moment::default(), |at| at.after(PAUSE)))
+        Some(open.last_written.map_or(Moment::default(), |at| at.after(open.pause)))
     }
 
     /// Has written down what is due, by a worker.
@@ -173,12 +237,13 @@ impl Recording {
         if self.due(workers).is_none_or(|due| due > now) {
             return Ok(());
         }
-        if let Some(over) = self.over.take() {
+        if let Some(over) = self.over.pop_front() {
             start_worker(&over, Role::Record(false), config, workers);
             return Ok(());
         }
         let Some(open) = &mut self.open else { return Ok(()) };
         open.unwritten = false;
+        open.pause = if open.last_written.is_some() { open.pause.saturating_mul(2).min(LONGEST_PAUSE) } else { PAUSE };
         open.last_written = Some(now);
         let is_last = std::mem::take(&mut self.is_last);
         if start_worker(open, Role::Record(is_last), config, workers) || !is_last { Ok(()) } else { Err(NoLastRecord) }
@@ -195,17 +260,17 @@ fn start_worker(incident: &Open, role: Role, config: &Config, workers: &mut Work
         Role::Record(true) => config.termination_log.clone().into(),
         _ => OsString::new(),
     };
-    let journal = incident.journal.as_fd();
+    let Some(journal) = &incident.journal else { return false };
     let words: Vec<OsString> = vec![
         "record".into(),
         config.dir.clone().into(),
         incident.name.clone().into(),
-        journal.as_raw_fd().to_string().into(),
-        incident.journal.length().to_string().into(),
-        incident.journal.lost().to_string().into(),
+        journal.as_fd().as_raw_fd().to_string().into(),
+        journal.length().to_string().into(),
+        journal.lost().to_string().into(),
         termination_log,
     ];
-    match workers.start(role, words, Some(journal)) {
+    match workers.start(role, words, Some(journal.as_fd())) {
         Ok(()) => true,
         Err(error) => {
             log::warn!("cannot start a worker: {error}; the incident is in this log only");
@@ -217,22 +282,28 @@ fn start_worker(incident: &Open, role: Role, config: &Config, workers: &mut Work
 /// What is the same for every incident of this run. Never the environment: it holds secrets.
 fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json::Value {
     let thresholds = &config.thresholds;
-    let hooks: Vec<_> =
-        config.hooks.iter().map(|hook| json!({"stage": hook.stage.name(), "command": hook.text})).collect();
+    let hooks: Vec<_> = config
+        .hooks
+        .iter()
+        .map(|hook| json!({"stage": hook.stage.name(), "command": shortened(&hook.text, &mut { LONGEST_HOOK })}))
+        .collect();
+    let mut room = LONGEST_COMMAND;
+    let command: Vec<String> =
+        config.command.iter().map(|word| shortened(&word.to_string_lossy(), &mut room)).collect();
     json!({
         "id": null,
         "memini": env!("CARGO_PKG_VERSION"),
         "hostname": hostname,
         "app": {
-            "command": config.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
+            "command": command,
             "pid": app,
         },
         "source": source,
         "settings": {
-            "trace_at": threshold_text(thresholds.trace),
-            "capture_at": threshold_text(thresholds.capture),
-            "stop_at": threshold_text(thresholds.stop),
-            "kill_at": threshold_text(thresholds.kill),
+            "trace_at": thresholds.trace.to_string(),
+            "capture_at": thresholds.capture.to_string(),
+            "stop_at": thresholds.stop.to_string(),
+            "kill_at": thresholds.kill.to_string(),
             "stop_when": match config.stop_when {
                 StopWhen::Urgent => "urgent",
                 StopWhen::Level => "level",
@@ -254,6 +325,14 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
     })
 }
 
+/// As much of a text as there is room for, with a sign where something is left out.
+fn shortened(text: &str, room: &mut usize) -> String {
+    let end = (0..=text.len().min(*room)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    *room = room.saturating_sub(end);
+    let cut = if end < text.len() { "…" } else { "" };
+    format!("{}{cut}", text.get(..end).unwrap_or_default())
+}
+
 /// `2026-11-22T05-45-01Z-HOSTNAME-1`: sorts by time, and is a file name on every file system.
 fn name(now: SystemTime, hostname: &str, count: u32) -> String {
     let time = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
@@ -266,6 +345,13 @@ fn name(now: SystemTime, hostname: &str, count: u32) -> String {
 mod tests {
     use super::*;
     use std::time::UNIX_EPOCH;
+
+    #[test]
+    fn a_long_command_line_is_cut_between_characters() {
+        let mut room = 5;
+        let words = ["abc", "dé", "fgh"].map(|word| shortened(word, &mut room));
+        assert_eq!(words, ["abc", "d…", "f…"]);
+    }
 
     #[test]
     fn an_incident_is_named_after_time_and_place() {

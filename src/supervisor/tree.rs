@@ -12,7 +12,8 @@ const ROUNDS: u32 = 32;
 /// The app's tree.
 #[derive(Debug)]
 pub struct Tree {
-    app: ProcessId,
+    /// The app, and its process group, while it lives.
+    app: Option<ProcessId>,
     is_init: bool,
     /// `None` where /proc cannot be read.
     list: Option<List>,
@@ -30,20 +31,34 @@ impl Tree {
                 None
             }
         };
-        Self { app, is_init: process::own_id().get() == 1, list, frozen: false }
+        Self { app: Some(app), is_init: process::own_id().get() == 1, list, frozen: false }
     }
 
-    /// Stops every process of the tree, but none of memini's workers (`spared`: their process groups).
+    /// Stops every process of the tree, but none of memini's workers and what they run (`spared`: their process
+    /// groups).
     pub fn freeze(&mut self, spared: &[ProcessId]) {
         self.frozen = true;
         if self.is_init && process::kill_everybody(Signal::STOP).is_ok() {
-            // One system call for all, so that nobody can fork meanwhile; the workers are let go again.
-            for group in spared {
-                let _ = process::kill_group(*group, Signal::CONT);
-            }
+            // One system call for all, so that nobody can fork meanwhile; the workers and what they run go on.
+            self.let_go(spared);
             return;
         }
         self.reach_all(Signal::STOP, spared);
+    }
+
+    fn let_go(&mut self, spared: &[ProcessId]) {
+        for group in spared {
+            let _ = process::kill_group(*group, Signal::CONT);
+        }
+        let Some(Ok(parted)) = self.list.as_mut().map(|list| list.parted(spared)) else { return };
+        for id in parted.inside.iter().filter_map(|process| ProcessId::new(process.pid)) {
+            let _ = process::kill(id, Signal::CONT);
+        }
+    }
+
+    /// The app has ended: its process group may be somebody else's by now.
+    pub fn app_ended(&mut self) {
+        self.app = None;
     }
 
     /// Kills every process of the tree.
@@ -101,15 +116,16 @@ impl Tree {
         known && left == 0
     }
 
-    /// Who holds how much; memini's own workers (`spared`: their process groups) left out.
+    /// Who holds how much; memini's own workers left out.
     pub fn facts(&mut self, spared: &[ProcessId]) -> Option<Facts> {
-        let counts = |pid| ProcessId::new(pid).is_some_and(|id| !is_spared(id, spared));
-        Facts::gather(self.list.as_mut()?, counts).map_err(|error| log::warn!("{error}; no facts about processes")).ok()
+        Facts::gather(self.list.as_mut()?, spared).map_err(|error| log::warn!("{error}; no facts about processes")).ok()
     }
 
     /// The app's group first, in one call, then everybody, until a round finds nobody new.
     fn reach_all(&mut self, signal: Signal, spared: &[ProcessId]) {
-        let _ = process::kill_group(self.app, signal);
+        if let Some(app) = self.app {
+            let _ = process::kill_group(app, signal);
+        }
         let mut reached = 0;
         for _ in 0..ROUNDS {
             let mut found = 0u32;
@@ -129,21 +145,15 @@ impl Tree {
         }
     }
 
-    /// Calls `visit` with each process and its state, workers left out. False where /proc cannot be read.
+    /// Calls `visit` with each process and its state, workers and what they run left out. False where /proc cannot be
+    /// read.
     fn each(&mut self, spared: &[ProcessId], mut visit: impl FnMut(ProcessId, u8)) -> bool {
-        let Some(Ok(processes)) = self.list.as_mut().map(List::descendants) else { return false };
-        for entry in processes {
-            if let Some(id) = ProcessId::new(entry.pid)
-                && !is_spared(id, spared)
-            {
-                visit(id, entry.state);
+        let Some(Ok(parted)) = self.list.as_mut().map(|list| list.parted(spared)) else { return false };
+        for process in parted.others {
+            if let Some(id) = ProcessId::new(process.pid) {
+                visit(id, process.state);
             }
         }
         true
     }
-}
-
-/// Whether the process is in one of these groups.
-fn is_spared(id: ProcessId, spared: &[ProcessId]) -> bool {
-    process::group_of(Some(id)).is_ok_and(|group| spared.contains(&group))
 }

@@ -5,13 +5,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::report::{Report, WORKER};
 use super::sentence::Ending;
-use crate::cli::WORKER;
-use crate::command::worker::Report;
 use crate::engine::event::{Exit, HookEnd, Run};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::signal::Signal;
-use crate::sys::spawn::{self, Options, Program};
+use crate::sys::spawn::{self, ExecOutcome, ExecResult, Options, Program};
 
 /// How many workers can run at the same time: what the engine starts (16 hooks) and the recorder's.
 pub const CAPACITY: usize = 20;
@@ -34,6 +33,7 @@ pub struct Worker {
     id: ProcessId,
     /// What it is for.
     pub role: Role,
+    exec: ExecResult,
     report: File,
     line: Vec<u8>,
     /// The process group of the hook, once the worker has told it.
@@ -42,6 +42,8 @@ pub struct Worker {
     end: Option<HookEnd>,
     /// Where the hook's output stands, relative to the incident, and its size.
     pub output: Option<(String, u64)>,
+    /// Whether it has told that the record is on disk.
+    written: bool,
 }
 
 /// A worker that has ended.
@@ -53,6 +55,8 @@ pub struct Finished {
     pub end: HookEnd,
     /// Where the hook's output stands.
     pub output: Option<(String, u64)>,
+    /// Whether the record is on disk.
+    pub written: bool,
 }
 
 /// All workers.
@@ -93,11 +97,13 @@ impl Workers {
         self.table.push(Worker {
             id: child.id,
             role,
+            exec: child.exec,
             report: File::from(reader),
             line: Vec::with_capacity(LONGEST_REPORT),
             hook_group: None,
             end: None,
             output: None,
+            written: false,
         });
         Ok(())
     }
@@ -152,17 +158,23 @@ impl Workers {
         // All that it has written is in the pipe by now.
         while worker.listen() {}
         let end = worker.end.unwrap_or(match exit {
-            // It has ended well without telling how its hook ended: it has told that there was none.
+            // It has ended without telling how its hook ended: there was none.
             Exit::Code(_) => HookEnd::NotStarted,
             Exit::Signal(_) => HookEnd::Ended(exit),
         });
-        if worker.end.is_none() && exit != Exit::Code(0) {
-            log::warn!("the worker for {} was cut short: {}", worker.role.name(), Ending(exit));
-        }
-        if let (Some(group), Exit::Signal(_)) = (worker.hook_group, exit) {
+        // A hook whose end was not told may still run, with nobody to watch its time.
+        if let (Some(group), false) = (worker.hook_group, matches!(worker.end, Some(HookEnd::Ended(_)))) {
             let _ = process::kill_group(group, Signal::KILL);
         }
-        Some(Finished { role: worker.role, end, output: worker.output })
+        if let ExecOutcome::Failed(errno) = worker.exec.poll() {
+            let error = io::Error::from_raw_os_error(errno);
+            log::warn!("cannot run /proc/self/exe: {error}; there is no worker for {}", worker.role.name());
+            return Some(Finished { role: worker.role, end: HookEnd::NotStarted, output: None, written: false });
+        }
+        if worker.end.is_none() && !worker.written && exit != Exit::Code(0) {
+            log::warn!("the worker for {} was cut short: {}", worker.role.name(), Ending(exit));
+        }
+        Some(Finished { role: worker.role, end, output: worker.output, written: worker.written })
     }
 }
 
@@ -211,6 +223,7 @@ impl Worker {
             Some(Report::Group(id)) => self.hook_group = ProcessId::new(id),
             Some(Report::Tail(text)) => log::info!("hook {run} | {text}"),
             Some(Report::Output(bytes, file)) => self.output = Some((file.to_owned(), bytes)),
+            Some(Report::Written) => self.written = true,
             Some(Report::Code(code)) => self.end = Some(HookEnd::Ended(Exit::Code(code))),
             Some(Report::Signal(number)) => {
                 self.end = Signal::from_number(number).map(|signal| HookEnd::Ended(Exit::Signal(signal)));

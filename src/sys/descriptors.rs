@@ -31,10 +31,12 @@ pub fn close_inherited() {
 pub fn fill_standard() {
     for number in 0..=2 {
         // SAFETY: plain numbers; open returns the lowest free descriptor, which is `number`, as those below are open.
-        // /dev/null may be missing in an empty image: then they stay closed.
+        // /dev/null may be missing in an empty image; the root folder never is.
         unsafe {
-            if libc::fcntl(number, libc::F_GETFD) < 0 {
-                libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+            if libc::fcntl(number, libc::F_GETFD) < 0
+                && libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) < 0
+            {
+                libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
             }
         }
     }

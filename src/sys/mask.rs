@@ -25,7 +25,9 @@ static INHERITED_MASK: AtomicU64 = AtomicU64::new(0);
 fn change(how: libc::c_int, set: KernelSet) -> io::Result<KernelSet> {
     let mut old: KernelSet = 0;
     // SAFETY: both sets are 8 bytes, as the size argument says, and live through the call.
-    let result = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut old, SET_SIZE) };
+    let result = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::c_long::from(how), &raw const set, &raw mut old, SET_SIZE)
+    };
     if result == 0 { Ok(old) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -125,9 +127,10 @@ impl SignalDescriptor {
     /// EMFILE, ENFILE, ENOMEM, or ENODEV without the kernel's anonymous inodes (signalfd(2)).
     pub fn new() -> io::Result<Self> {
         let set: KernelSet = KernelSet::MAX;
-        let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
+        // As wide as syscall(2) reads them.
+        let (new, flags) = (-1 as libc::c_long, libc::c_long::from(libc::SFD_CLOEXEC | libc::SFD_NONBLOCK));
         // SAFETY: the set is 8 bytes as the size argument says; −1 asks for a new descriptor.
-        let result = unsafe { libc::syscall(libc::SYS_signalfd4, -1, &raw const set, SET_SIZE, flags) };
+        let result = unsafe { libc::syscall(libc::SYS_signalfd4, new, &raw const set, SET_SIZE, flags) };
         match i32::try_from(result) {
             // SAFETY: the kernel just made this descriptor for us alone.
             Ok(descriptor) if descriptor >= 0 => Ok(Self(unsafe { OwnedFd::from_raw_fd(descriptor) })),

@@ -35,6 +35,25 @@ fn memory_lock_limit() -> u64 {
     if result == 0 { limit.rlim_cur } else { 0 }
 }
 
+/// How much of the stack the start may have used; the kernel leaves a gap of 1 MiB below a stack (`stack_guard_gap`).
+const USED_STACK: usize = 128 << 10;
+
+/// Enough for the frames of [`release_stack`] itself and of the call that it makes.
+const LIVE_STACK: usize = 8 << 10;
+
+/// Gives pages back that deeper calls have touched on the stack: they would count, and be locked, for good.
+#[inline(never)]
+pub fn release_stack() {
+    const PAGE: usize = 4096;
+    let here = 0u8;
+    let end = (&raw const here).addr().saturating_sub(LIVE_STACK) & !(PAGE - 1);
+    let start = std::ptr::without_provenance_mut(end.saturating_sub(USED_STACK));
+    // SAFETY: the range ends below every frame that is live, and nothing else is mapped so near below a stack; what
+    // is released reads as zero when the stack grows there again. Where the stack is shorter the call says ENOMEM,
+    // having done what it could.
+    unsafe { libc::madvise(start, USED_STACK, libc::MADV_DONTNEED) };
+}
+
 /// A private or shared mapping, unmapped when dropped.
 #[derive(Debug)]
 struct Mapping {
@@ -103,7 +122,8 @@ impl SharedBuffer {
     /// EMFILE, ENOMEM, or ENOSYS before Linux 3.17 (memfd_create(2)).
     pub fn new(capacity: usize) -> io::Result<Self> {
         // SAFETY: a NUL-terminated name; the kernel makes a descriptor for us alone.
-        let descriptor = unsafe { libc::memfd_create(c"memini-journal".as_ptr(), libc::MFD_CLOEXEC) };
+        let descriptor =
+            unsafe { libc::memfd_create(c"memini-journal".as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) };
         if descriptor < 0 {
             return Err(io::Error::last_os_error());
         }
@@ -112,6 +132,13 @@ impl SharedBuffer {
         let size = libc::off_t::try_from(capacity).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))?;
         // SAFETY: plain numbers.
         if unsafe { libc::ftruncate(descriptor.as_raw_fd(), size) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // Any process of the same user can open it through /proc. Were it shortened, the next touch would be a SIGBUS:
+        // the end of PID 1, and of the container.
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: plain numbers.
+        if unsafe { libc::fcntl(descriptor.as_raw_fd(), libc::F_ADD_SEALS, seals) } != 0 {
             return Err(io::Error::last_os_error());
         }
         let mapping = Mapping::new(capacity, libc::MAP_SHARED, Some(descriptor.as_fd()))?;
@@ -126,8 +153,9 @@ impl SharedBuffer {
     /// What is still free, to be written to and then kept with [`SharedBuffer::advance`].
     pub fn free(&mut self) -> &mut [u8] {
         let rest = self.mapping.length.saturating_sub(self.length);
-        // SAFETY: `length` never exceeds the mapping, so start and rest lie in it; `&mut self` keeps it to one holder
-        // in this process. A worker reads other bytes: those before `length`.
+        // SAFETY: `length` never exceeds the mapping, so start and rest lie in it, and the seal keeps the file as long as
+        // the mapping. `&mut self` keeps it to one holder in this process; a worker reads other bytes, those before
+        // `length`.
         unsafe { std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(self.length), rest) }
     }
 
@@ -160,6 +188,14 @@ mod tests {
         assert_eq!(buffer.free().len(), 8192 - 5);
         buffer.advance(usize::MAX);
         assert!(buffer.free().is_empty());
+    }
+
+    #[test]
+    fn nobody_can_shorten_the_buffer_under_pid_1() {
+        let buffer = SharedBuffer::new(8192).unwrap();
+        let path = format!("/proc/self/fd/{}", buffer.as_fd().as_raw_fd());
+        let other = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+        assert_eq!(other.set_len(0).unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use std::io;
 
+use serde::{Serialize, Serializer};
+
 use super::signal::Signal;
-use crate::engine::event::Exit;
 
 /// A process id above 0. Groups and "everybody" have their own functions below, so that no arithmetic on a process id
 /// can ever reach them by accident.
@@ -136,6 +137,35 @@ pub fn set_name(name: &std::ffi::CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
 }
 
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this code.
+    Code(u8),
+    /// By this signal.
+    Signal(Signal),
+}
+
+impl Exit {
+    /// The code that a shell would report: 128 + N for signal N.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(signal.number()).unwrap_or(0).saturating_add(128),
+        }
+    }
+}
+
+impl Serialize for Exit {
+    /// `{"code": 3}` or `{"signal": "SIGTERM"}`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Code(code) => serializer.collect_map([("code", code)]),
+            Self::Signal(signal) => serializer.collect_map([("signal", signal)]),
+        }
+    }
+}
+
 /// What became of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -168,6 +198,17 @@ pub fn has_children() -> bool {
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
         libc::waitid(libc::P_ALL, 0, &raw mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) == 0
+    }
+}
+
+/// Whether this child has ended. It stays as it is, so that its number, and its group's, are not given to anybody else.
+pub fn has_ended(child: ProcessId) -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: an all-zero siginfo is valid; where nothing has happened, it stays so.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let result = libc::waitid(libc::P_PID, child.get().unsigned_abs(), &raw mut info, options);
+        result == 0 && info.si_pid() == child.get()
     }
 }
 

@@ -48,10 +48,14 @@ impl Latency {
     }
 }
 
+/// The calling thread, and no flags: as wide as syscall(2) reads them.
+const OWN: libc::c_long = 0;
+const NO_FLAGS: libc::c_long = 0;
+
 fn set(mut attributes: Attributes) -> io::Result<()> {
     attributes.size = size_of::<Attributes>() as u32;
     // SAFETY: the structure is as long as its own size field says; 0 is the calling thread.
-    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, OWN, &raw const attributes, NO_FLAGS) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

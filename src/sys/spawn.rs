@@ -39,7 +39,7 @@ impl Vector {
     }
 }
 
-/// Everything that a child needs, made before the fork: the child itself allocates nothing.
+/// Everything that a child needs, made before the fork.
 #[derive(Debug)]
 pub struct Program {
     arguments: Vector,
@@ -87,8 +87,7 @@ impl Program {
             unsafe { libc::execve(file.as_ptr(), self.arguments.pointers.as_ptr(), environment) };
             match errno() {
                 libc::ENOEXEC => {
-                    // The shell gets the path that was found, not the name that was looked up. The vector is the
-                    // child's own copy of memory, so it may be changed.
+                    // The shell gets the path that was found, not the name that was looked up.
                     return self.exec_script(file, environment);
                 }
                 libc::EACCES => refused = Some(libc::EACCES),
@@ -99,27 +98,17 @@ impl Program {
         refused.unwrap_or(libc::ENOENT)
     }
 
-    /// Never inlined: its array would be touched on the stack by every start.
-    #[inline(never)]
     fn exec_script(&self, file: &CStr, environment: *const *const c_char) -> i32 {
-        let mut arguments = [ptr::null::<c_char>(); MAX_SCRIPT_ARGUMENTS];
-        if self.script.pointers.len() > arguments.len() {
-            return libc::E2BIG;
-        }
-        for (place, pointer) in arguments.iter_mut().zip(&self.script.pointers) {
-            *place = *pointer;
-        }
+        // The child is a copy of a process with one thread, so it may allocate.
+        let mut arguments = self.script.pointers.clone();
         if let Some(place) = arguments.get_mut(1) {
             *place = file.as_ptr();
         }
-        // SAFETY: NULL-terminated: the array is longer than what was copied, or as long with its NULL at the end.
+        // SAFETY: NULL-terminated as the vector that it is a copy of, and made of valid strings.
         unsafe { libc::execve(c"/bin/sh".as_ptr(), arguments.as_ptr(), environment) };
         libc::ENOEXEC
     }
 }
-
-/// How many arguments a script without `#!` may have: they are copied on the child's stack.
-const MAX_SCRIPT_ARGUMENTS: usize = 1024;
 
 /// Where execvp(3) would look for the program.
 fn candidates(name: &CStr, path: Option<&OsStr>) -> Vec<CString> {

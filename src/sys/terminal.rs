@@ -1,17 +1,33 @@
 //! The controlling terminal: who is in its foreground.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-use super::process::ProcessId;
+use super::process::{self, ProcessId};
 
-/// The terminal on standard input, if there is one and memini's own process group is in its foreground.
+/// The standard descriptors. memini never closes them; of one that is not open at all, the calls below say EBADF.
+fn standard(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: see above; 0, 1 and 2 only.
+    unsafe { BorrowedFd::borrow_raw(number) }
+}
+
+/// The terminal on standard input, if it is memini's to give away: its own process group is in the foreground, and nobody
+/// else of that group needs it.
 ///
-/// A background job must not take the terminal away from whoever has it.
-pub fn foreground_terminal() -> Option<BorrowedFd<'static>> {
-    // SAFETY: memini never closes descriptor 0; if it is not open at all, the calls below say EBADF.
-    let input = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
-    is_foreground(input).then_some(input)
+/// A background job must not take the terminal from whoever has it, nor `memini app | less` from `less`. A session's
+/// leader (PID 1 of a container) has nobody beside it.
+pub fn to_give_away() -> Option<BorrowedFd<'static>> {
+    let (input, output) = (standard(libc::STDIN_FILENO), standard(libc::STDOUT_FILENO));
+    let alone = process::session_of(None).is_ok_and(|session| session == process::own_id());
+    (is_foreground(input) && (alone || is_foreground(output))).then_some(input)
+}
+
+/// The terminal in whose foreground memini is, on whichever of the standard descriptors.
+pub fn in_foreground() -> Option<BorrowedFd<'static>> {
+    [libc::STDIN_FILENO, libc::STDERR_FILENO, libc::STDOUT_FILENO]
+        .map(standard)
+        .into_iter()
+        .find(|it| is_foreground(*it))
 }
 
 /// Whether memini's own group is in the terminal's foreground. ENOTTY, ENXIO and EBADF mean no.

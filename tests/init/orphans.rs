@@ -54,24 +54,22 @@ fn the_apps_exit_among_ten_thousand_others_is_not_lost() {
 fn a_grandchild_whose_parent_died_becomes_meminis_child_and_is_reaped() {
     // The daemons' way: fork twice, and the one in the middle exits.
     let script = "
-reader, writer = os.pipe()
+life, told = os.pipe(), os.pipe()
 middle = os.fork()
 if middle == 0:
     grandchild = os.fork()
     if grandchild == 0:
-        os.read(reader, 1)
+        os.read(life[0], 1)
         os._exit(0)
-    say('grandchild', grandchild)
+    os.write(told[1], str(grandchild).encode())
     os._exit(0)
 os.waitpid(middle, 0)
-def parent(pid):
-    with open(f'/proc/{pid}/stat', 'rb') as file:
-        return int(file.read().rpartition(b')')[2].split()[1])
-found = [int(pid) for pid in os.listdir('/proc') if pid.isdigit() and int(pid) not in (os.getpid(), os.getppid())
-    and parent(pid) == os.getppid()]
-assert len(found) == 1, found
-os.write(writer, b'x')
-wait_until(lambda: state_of(found[0]) is None)
+grandchild = int(os.read(told[0], 20))
+say('grandchild', grandchild)
+with open(f'/proc/{grandchild}/stat', 'rb') as file:
+    assert int(file.read().rpartition(b')')[2].split()[1]) == os.getppid()
+os.write(life[1], b'x')
+wait_until(lambda: state_of(grandchild) is None)
 ";
     for place in Place::ALL {
         let finished = Memini::at(place).options(["-w"]).run(python(script)).expect(0);

@@ -42,27 +42,6 @@ fn without_the_watch_it_reads_nothing_about_memory() {
     memini.finish().expect(143);
 }
 
-#[test]
-fn an_idle_one_without_the_watch_sleeps() {
-    // Voluntary switches are counted by the kernel: between two looks at an init that has nothing to do there are none,
-    // however long that takes. The round trip of a signal shows that it has settled.
-    let mut memini = Memini::at(Place::Init)
-        .options(["--no-watch"])
-        .start(shell("trap 'echo usr1' USR1; echo ready; while :; do sleep 1000 & wait; done"));
-    memini.output.wait_for("ready\n");
-    memini.signal(libc::SIGUSR1);
-    memini.output.wait_for("usr1\n");
-    let pid = memini.pid();
-    crate::support::wait_until("it sleeps", || process::state(pid) == Some('S'));
-    let switches = || process::status(pid, "voluntary_ctxt_switches").unwrap();
-    let before = switches();
-    let app = std::process::Command::new("true").status().unwrap();
-    assert!(app.success());
-    assert_eq!(switches(), before);
-    memini.signal(libc::SIGTERM);
-    memini.finish();
-}
-
 /// What dockerd makes of `docker-init --version`: the parts are separated by ` - `; the second is `git.COMMIT`, and what
 /// stands after `tini version ` in the first is the version. One of them must be there.
 fn commit_as_dockerd_reads_it(text: &str) -> Option<&str> {

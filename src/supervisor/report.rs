@@ -1,0 +1,78 @@
+//! What workers and PID 1 say to one another: lines of text on the worker's standard output, which is a pipe.
+
+use std::io::Write;
+
+/// The hidden first argument of memini's own workers.
+pub const WORKER: &str = "__worker";
+
+/// What a worker has to tell PID 1.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report<'a> {
+    /// `group N`: the hook's process group.
+    Group(i32),
+    /// `tail TEXT`: one of the last lines of a hook's output.
+    Tail(&'a str),
+    /// `output BYTES FILE`: where a hook's output stands.
+    Output(u64, &'a str),
+    /// `written`: the record is on disk.
+    Written,
+    /// `code N`: the hook ended so.
+    Code(u8),
+    /// `signal N`: the hook ended by this signal.
+    Signal(i32),
+    /// `warning TEXT`: something went wrong that the log should tell.
+    Warning(&'a str),
+    /// `failed TEXT`: nothing could be done at all.
+    Failed(&'a str),
+}
+
+impl<'a> Report<'a> {
+    /// Reads a line.
+    pub fn parse(line: &'a str) -> Option<Self> {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        Some(match key {
+            "written" => Self::Written,
+            "group" => Self::Group(value.parse().ok()?),
+            "tail" => Self::Tail(value),
+            "output" => {
+                let (bytes, file) = value.split_once(' ')?;
+                Self::Output(bytes.parse().ok()?, file)
+            }
+            "code" => Self::Code(value.parse().ok()?),
+            "signal" => Self::Signal(value.parse().ok()?),
+            "warning" => Self::Warning(value),
+            "failed" => Self::Failed(value),
+            _ => return None,
+        })
+    }
+
+    /// Tells it to PID 1. If PID 1 does not listen any more there is nobody left to tell.
+    pub fn send(&self) {
+        let line = match self {
+            Self::Group(id) => format!("group {id}\n"),
+            Self::Tail(text) => format!("tail {text}\n"),
+            Self::Output(bytes, file) => format!("output {bytes} {file}\n"),
+            Self::Written => "written\n".to_owned(),
+            Self::Code(code) => format!("code {code}\n"),
+            Self::Signal(number) => format!("signal {number}\n"),
+            Self::Warning(text) => format!("warning {text}\n"),
+            Self::Failed(text) => format!("failed {text}\n"),
+        };
+        let mut output = std::io::stdout().lock();
+        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_are_no_report_are_passed_over() {
+        for line in ["", "group", "group x", "code 256", "output 5", "unknown 1"] {
+            assert_eq!(Report::parse(line), None, "{line:?}");
+        }
+        assert_eq!(Report::parse("tail  two  spaces"), Some(Report::Tail(" two  spaces")));
+        assert_eq!(Report::parse("output 17 artifacts/a b.log"), Some(Report::Output(17, "artifacts/a b.log")));
+    }
+}
