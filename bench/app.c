@@ -75,6 +75,16 @@ static void hold(unsigned long long bytes)
         call(__NR_pause, 0, 0, 0, 0);
 }
 
+/* Does nothing but to wake up at these intervals: what a wake-up costs on this machine at the least. */
+static void wake(unsigned long long nanos)
+{
+    tell(now(), 0);
+    for (;;) {
+        struct timespec pause = {nanos / NANOS, nanos % NANOS};
+        call(__NR_ppoll, 0, 0, (long)&pause, 0);
+    }
+}
+
 static int orphans[MOST_ORPHANS];
 
 /* Makes orphans that all end when the pipe is closed. Either waits until none is left, not even as a zombie, and tells
@@ -140,6 +150,9 @@ __attribute__((used)) void begin(long *stack)
         break;
     case 'm': /* memory BYTES */
         hold(value);
+        break;
+    case 'w': /* wake NANOSECONDS */
+        wake(value);
         break;
     case 'o': /* orphans COUNT */
         make_orphans(value, 1);

@@ -208,6 +208,8 @@ static void early(struct contender *it)
     uint64_t term = 1ull << (SIGTERM - 1);
     /* In this order: what is found was so when the signal went off. */
     int own = ((status(it->id, "SigBlk") | status(it->id, "SigCgt")) & term) != 0;
+    /* In sigtimedwait(2) what is waited for does not show as blocked, but nothing sleeps like that before. */
+    own = own || status(it->id, "State") == 'S';
     const char *when = !readable(it->exec, 0) ? "launcher" : own ? "own" : "exec";
     if (kill(it->id, SIGTERM))
         fail("kill");

@@ -110,6 +110,11 @@ impl Reading {
         self.levels.get(..self.length).unwrap_or_default()
     }
 
+    /// The levels, to be changed.
+    pub fn levels_mut(&mut self) -> &mut [Level] {
+        self.levels.get_mut(..self.length).unwrap_or_default()
+    }
+
     /// Adds a level. A level too many is left out and `false` comes back.
     #[must_use]
     pub fn push(&mut self, level: Level) -> bool {

@@ -61,7 +61,7 @@ fn install_panic_hook() {
 }
 
 /// Everything up to the loop. An error means that the app was not started.
-fn start(config: Config) -> Result<Supervisor, String> {
+fn start(config: Config) -> Result<Box<Supervisor>, String> {
     let clock = Clock::start();
     let opened = refuse_bad_configuration(&config)?;
     let signals = SignalDescriptor::new().map_err(|error| format!("cannot read signals: {error}"))?;
@@ -116,46 +116,69 @@ fn effective_limit(config: &Config, choice: &Choice) -> Option<u64> {
 }
 
 /// The rest of the start, while the app starts as well.
-fn settle(config: Config, clock: Clock, signals: SignalDescriptor, app: App, opened: Option<Opened>) -> Supervisor {
+fn settle(
+    config: Config,
+    clock: Clock,
+    signals: SignalDescriptor,
+    app: App,
+    opened: Option<Opened>,
+) -> Box<Supervisor> {
     descriptors::close_inherited();
     // memini must not keep a volume busy that the app has left.
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
     if config.watch {
-        prepare_for_pressure();
+        schedule::ask_for_short_slice();
     }
-    let opened = if config.watch { opened.or_else(|| open_source(&config)) } else { None };
-    let mut reading_pause = Duration::ZERO;
-    let (watch, choice) = match opened {
-        Some((source, choice)) if choice.readable => {
-            let mut watch = Watch::new(source, choice.first);
-            reading_pause = pause(&mut watch);
-            (Some(watch), Some(choice))
-        }
-        Some((_, choice)) => {
-            let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
-            log::warn!("{why}; memory is not watched, memini goes on as a plain init");
-            (None, None)
-        }
-        None => (None, None),
-    };
-    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
+    let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
     announce(&config, &app, choice.as_ref());
     let source = choice.map(|choice| choice.description).unwrap_or_default();
-    Supervisor::new(Parts { config, clock, signals, app, engine, watch, source })
+    let guards = config.watch;
+    let supervisor = assemble(config, clock, signals, app, watch, source);
+    if guards {
+        keep_in_memory();
+    }
+    supervisor
 }
 
-/// The app runs by now: an error of memini's own must not end it.
-fn open_source(config: &Config) -> Option<Opened> {
-    catch_unwind(|| choose::open(Path::new("/"), config.soft_limit.is_some())).ok()
+/// The watch over memory, where anything can be read.
+///
+/// This and the next function are not inlined: the deepest stack of the start counts in memini's resident memory for
+/// good, so that what needs much of it shall not stand on top of what does as well.
+#[inline(never)]
+fn open_watch(config: &Config, opened: Option<Opened>) -> (Option<Watch>, Option<Choice>) {
+    // The app runs by now: an error of memini's own must not end it.
+    let opened = opened.or_else(|| catch_unwind(|| choose::open(Path::new("/"), config.soft_limit.is_some())).ok());
+    let Some((source, choice)) = opened else { return (None, None) };
+    if choice.readable {
+        return (Some(Watch::new(source, choice.first)), Some(choice));
+    }
+    let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
+    log::warn!("{why}; memory is not watched, memini goes on as a plain init");
+    (None, None)
 }
 
-fn prepare_for_pressure() {
+#[inline(never)]
+fn assemble(
+    config: Config,
+    clock: Clock,
+    signals: SignalDescriptor,
+    app: App,
+    mut watch: Option<Watch>,
+    source: String,
+) -> Box<Supervisor> {
+    let reading_pause = watch.as_mut().map(pause).unwrap_or_default();
+    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
+    Box::new(Supervisor::new(Parts { config, clock, signals, app, engine, watch, source }))
+}
+
+/// What is in use from here on; not what the start alone has used of the stack.
+fn keep_in_memory() {
+    memory::release_stack();
     if let Err(error) = memory::lock() {
         log::debug!("cannot lock memory: {error}; memini may be slow when the machine is short of memory");
     }
-    schedule::ask_for_short_slice();
 }
 
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
@@ -193,6 +216,7 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
 }
 
 /// The one start-up line, and what is worth a warning.
+#[inline(never)]
 fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     let version = env!("CARGO_PKG_VERSION");
     let own = process::own_id();

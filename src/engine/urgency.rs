@@ -98,7 +98,9 @@ impl Urgency {
         }
         match claim {
             Some(claim) if now < claim.until => self.claim = Some(claim),
-            Some(claim) if claim.holds(now, view.sample.gauged) => return Need::Stop(StopReason::Urgent),
+            Some(claim) if claim.holds(now, view.sample.gauged, room, enough) => {
+                return Need::Stop(StopReason::Urgent);
+            }
             // Urgent by the rate, but not by what came of it: a step that the averages have not forgotten yet, or a tooth.
             _ if view.sample.gauged < peak => return Need::None,
             _ => self.claim = Some(Claim::new(now, view, room)),
@@ -130,9 +132,13 @@ impl Claim {
         Self { made: now, until: now.after(span(wait)), gauged: view.sample.gauged, rate }
     }
 
-    fn holds(&self, now: Moment, gauged: u64) -> bool {
-        let foretold = self.rate * now.since(self.made).as_secs_f64();
-        gauged.saturating_sub(self.gauged) as f64 >= foretold * BELIEVED
+    /// Whether enough of the growth came true, and what came true is urgent in itself: an average of 30 s still tells of
+    /// a start-up that was fast, when the app only creeps.
+    fn holds(&self, now: Moment, gauged: u64, room: u64, enough: f64) -> bool {
+        let seconds = now.since(self.made).as_secs_f64();
+        let gained = gauged.saturating_sub(self.gauged) as f64;
+        let left = seconds_until(room, gained / seconds);
+        gained >= self.rate * seconds * BELIEVED && left.is_some_and(|left| left < enough)
     }
 }
 
@@ -202,6 +208,15 @@ mod tests {
             needs(&[(0, view(930, rate)), (500, view(932, rate)), (999, view(934, rate)), (1000, view(935, rate))]),
             [Need::Wait, Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]
         );
+    }
+
+    #[test]
+    fn what_creeps_after_a_fast_start_is_not_urgent_for_its_past() {
+        // The averages say 5 MiB/s, 13 s until the limit; it grows by 2 MiB/s, which leaves half a minute.
+        let creep: Vec<_> = (0..4).map(|second| (second * 1000, view(935 + 2 * second, 5.0))).collect();
+        assert_eq!(needs(&creep), [Need::Wait; 4]);
+        let growth: Vec<_> = (0..2).map(|second| (second * 1000, view(935 + 5 * second, 5.0))).collect();
+        assert_eq!(needs(&growth), [Need::Wait, Need::Stop(StopReason::Urgent)]);
     }
 
     #[test]

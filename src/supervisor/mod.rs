@@ -36,7 +36,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use ::log::log;
+use ::log::{Level, log};
 
 use crate::cgroup::source::Depth;
 use crate::config::Config;
@@ -117,6 +117,8 @@ pub struct Supervisor {
     /// What the hooks' tokens say: the last sample that was noted, and why.
     last_sample: Sample,
     reason: &'static str,
+    /// The app is being stopped for its memory.
+    stopping: bool,
     /// Facts about processes are gathered once everything more urgent is done.
     facts_for: Option<Stage>,
     /// The stages of this incident for which they were.
@@ -174,6 +176,7 @@ impl Supervisor {
             ballast: None,
             last_sample: Sample::default(),
             reason: "threshold",
+            stopping: false,
             facts_for: None,
             facts_taken: Vec::with_capacity(Stage::LADDER.len()),
             pending,
@@ -436,8 +439,12 @@ impl Supervisor {
             Command::TakeBallast(bytes) => {
                 let length = usize::try_from(*bytes).unwrap_or(0);
                 self.ballast = Ballast::take(length).map_err(|error| ::log::debug!("no ballast: {error}")).ok();
+                self.count_ballast(if self.ballast.is_some() { *bytes } else { 0 });
             }
-            Command::FreeBallast => self.ballast = None,
+            Command::FreeBallast => {
+                self.ballast = None;
+                self.count_ballast(0);
+            }
             Command::StopApp => {
                 // Before the app hears of it: a moment later it may hold nothing any more.
                 if let Some(stage) = self.facts_for.take() {
@@ -478,9 +485,17 @@ impl Supervisor {
         }
     }
 
+    fn count_ballast(&mut self, bytes: u64) {
+        if let Some(watch) = &mut self.watch {
+            watch.hold_ballast(bytes);
+        }
+    }
+
     fn note(&mut self, note: &Note) {
         let sentence = Sentence { note, config: &self.config };
-        log!(sentence.level(), "{sentence}");
+        // That a dying app holds less and less is no news.
+        let is_news = !(self.stopping && matches!(note, Note::StageEnded { .. }));
+        log!(if is_news { sentence.level() } else { Level::Debug }, "{sentence}");
         match note {
             Note::StageBegan { stage, sample, .. } => {
                 self.last_sample = *sample;
@@ -490,7 +505,9 @@ impl Supervisor {
                     self.facts_for = Some(*stage);
                 }
             }
+            Note::Killing { .. } => self.stopping = !self.config.dry_run,
             Note::Stopping { reason, sample } => {
+                self.stopping = !self.config.dry_run;
                 self.last_sample = *sample;
                 self.reason = match reason {
                     StopReason::Urgent => "urgent",

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-use crate::cgroup::reading::Reading;
+use crate::cgroup::reading::{Reading, Scope};
 use crate::cgroup::source::{Depth, Source};
 
 /// A source and its last good reading.
@@ -11,12 +11,14 @@ pub struct Watch {
     reading: Reading,
     failing: bool,
     failures: u32,
+    /// How much of what is read is memini's own ballast. Bytes.
+    ballast: u64,
 }
 
 impl Watch {
     /// Watches this source.
     pub fn new(source: Box<dyn Source>, first: Reading) -> Self {
-        Self { source, reading: first, failing: false, failures: 0 }
+        Self { source, reading: first, failing: false, failures: 0, ballast: 0 }
     }
 
     /// Reads anew. `None`: it could not be read, and nothing is to be decided on the old numbers.
@@ -28,6 +30,7 @@ impl Watch {
                     log::info!("memory can be read again, after {} failed attempts", self.failures);
                     self.failures = 0;
                 }
+                leave_out(&mut self.reading, self.ballast);
                 Some(&self.reading)
             }
             Err(error) => {
@@ -41,9 +44,25 @@ impl Watch {
         }
     }
 
+    /// From now on so much of what is read is memini's own ballast: it can be let go at any time, and is no reason to stop
+    /// an app.
+    pub fn hold_ballast(&mut self, bytes: u64) {
+        self.ballast = bytes;
+    }
+
     /// Ready with POLLPRI when the kernel has counted a memory event.
     pub fn events(&self) -> Option<BorrowedFd<'_>> {
         self.source.events()
+    }
+}
+
+/// Takes the ballast out of every level that counts it. The process tree never does: memini is not below itself.
+fn leave_out(reading: &mut Reading, ballast: u64) {
+    for level in reading.levels_mut().iter_mut().filter(|level| level.scope != Scope::Tree) {
+        level.usage = level.usage.saturating_sub(ballast);
+        if let Some(stat) = &mut level.stat {
+            stat.anon = stat.anon.saturating_sub(ballast);
+        }
     }
 }
 
@@ -51,6 +70,21 @@ impl Watch {
 mod tests {
     use super::*;
     use crate::cgroup::fake::Fake;
+    use crate::cgroup::reading::{Level, Stat};
+
+    #[test]
+    fn the_ballast_is_none_of_the_apps_memory() {
+        let mut reading = Reading::new();
+        let stat = Some(Stat { anon: 90, file: 5, ..Stat::default() });
+        assert!(reading.push(Level { usage: 100, stat, ..Level::default() }));
+        assert!(reading.push(Level { scope: Scope::Tree, usage: 100, ..Level::default() }));
+        let mut watch = Watch::new(Box::new(Fake::new([Some(reading)])), Reading::new());
+        watch.hold_ballast(30);
+        for _ in 0..2 {
+            let levels = watch.read(Depth::Full).unwrap().levels();
+            assert_eq!((levels[0].usage, levels[0].stat.unwrap().anon, levels[1].usage), (70, 60, 100));
+        }
+    }
 
     #[test]
     fn a_failure_gives_nothing_to_decide_on_and_the_next_good_reading_does() {

@@ -35,6 +35,25 @@ fn memory_lock_limit() -> u64 {
     if result == 0 { limit.rlim_cur } else { 0 }
 }
 
+/// How much of the stack the start may have used; the kernel leaves a gap of 1 MiB below a stack (`stack_guard_gap`).
+const USED_STACK: usize = 128 << 10;
+
+/// Enough for the frames of [`release_stack`] itself and of the call that it makes.
+const LIVE_STACK: usize = 8 << 10;
+
+/// Gives pages back that deeper calls have touched on the stack: they would count, and be locked, for good.
+#[inline(never)]
+pub fn release_stack() {
+    const PAGE: usize = 4096;
+    let here = 0u8;
+    let end = (&raw const here).addr().saturating_sub(LIVE_STACK) & !(PAGE - 1);
+    let start = std::ptr::without_provenance_mut(end.saturating_sub(USED_STACK));
+    // SAFETY: the range ends below every frame that is live, and nothing else is mapped so near below a stack; what
+    // is released reads as zero when the stack grows there again. Where the stack is shorter the call says ENOMEM,
+    // having done what it could.
+    unsafe { libc::madvise(start, USED_STACK, libc::MADV_DONTNEED) };
+}
+
 /// A private or shared mapping, unmapped when dropped.
 #[derive(Debug)]
 struct Mapping {

@@ -46,8 +46,8 @@ fn a_high_plateau_is_not_stopped_by_its_level() {
     let group = Group::new("high", 512);
     let mut session = Memini::new(&group).app(&[]).start();
     // The last part slowly: whoever runs towards the limit is stopped for that, and rightly so.
-    session.tell("to 466");
-    session.tell("grow 2 15");
+    session.tell("to 469");
+    session.tell("grow 1 12");
     session.tell("to 480.5");
     session.sees("above the stop threshold, but it is not urgent");
     for _ in 0..20 {

@@ -71,8 +71,11 @@ fn stages_that_are_off_do_not_act() {
 #[test]
 fn a_lowered_limit_leaves_out_what_it_makes_impossible() {
     let group = Group::new("impossible", 128);
-    let session = Memini::new(&group).options(&["--capture-at", "100MiB"]).app(&[]).start();
-    session.sees("memini: 0.1.0, process 1");
+    let options = ["--trace-at", "15MiB", "--capture-at", "100MiB"];
+    let mut session = Memini::new(&group).options(&options).app(&[]).start();
+    session.tell("to 20");
+    // By now it has seen the first limit.
+    session.sees("trace: memory is at ");
     group.limit(64);
     session.sees("the limit changed from 128 MiB to 64 MiB");
     session.sees("under the limit of 64 MiB the stage capture can never begin; it is left out");
