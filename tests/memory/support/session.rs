@@ -217,6 +217,15 @@ impl Session {
         writeln!(input, "{instruction}").unwrap_or_else(|error| panic!("{error}; the log:\n{}", self.log.text()));
     }
 
+    /// Waits until this file is in the test's own folder.
+    pub fn appears(&self, name: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.place().join(name).exists() {
+            assert!(Instant::now() < deadline, "waited in vain for the file {name}; the log: {}", self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until so many incidents are on disk and the last of them has come to this outcome.
     pub fn recorded(&self, count: usize, outcome: &str) {
         let deadline = Instant::now() + PATIENCE;
