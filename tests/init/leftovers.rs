@@ -101,9 +101,11 @@ fn a_stopped_one_hears_that_it_shall_end() {
     let app = "
 child = os.fork()
 if child == 0:
-    signal.signal(signal.SIGTERM, lambda *_: (say('term'), os._exit(0)))
+    block()
     say('leftover')
-    while True: signal.pause()
+    take(set_of(signal.SIGTERM))
+    say('term')
+    os._exit(0)
 sys.stdin.readline()
 os.kill(child, signal.SIGSTOP)
 wait_until(lambda: state_of(child) == 'T')

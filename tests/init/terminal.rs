@@ -63,7 +63,7 @@ fn ctrl_z_does_not_hang_a_container_without_a_shell() {
     let app = "
 signal.signal(signal.SIGCONT, lambda *_: say('continued', '.'))
 say('ready')
-say('got', sys.stdin.readline().strip(), '.')
+say('got', read_line(), '.')
 os._exit(7)
 ";
     for mut terminal in containers(&under_memini(&[], python(app))) {
@@ -82,7 +82,7 @@ fn ctrl_z_stops_the_job_of_a_shell_and_fg_continues_it() {
 signal.signal(signal.SIGCONT, lambda *_: say('continued', '.'))
 say('app', os.getpid())
 say('memini', os.getppid())
-say('got', sys.stdin.readline().strip(), '.')
+say('got', read_line(), '.')
 os._exit(9)
 ";
     for options in MODES {
@@ -111,7 +111,7 @@ fn a_stopped_job_goes_on_in_the_background_with_bg() {
     let app = "
 signal.signal(signal.SIGCONT, lambda *_: (say('continued', os.tcgetpgrp(0) == os.getpgrp(), '.'), os._exit(0)))
 say('ready')
-while True: signal.pause()
+while True: doze()
 ";
     let folder = tempfile::tempdir().unwrap();
     let mut terminal = Terminal::with_shell();

@@ -3,7 +3,7 @@
 The C library hides signals 32 and 33 from its callers, so the calls are made without it. A blocked signal waits in the
 kernel until it is taken, so that none is lost or counted twice, whatever it would do by default.
 """
-import ctypes, errno, os, signal, sys, time
+import ctypes, errno, os, select, signal, sys, time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
@@ -62,6 +62,18 @@ def take(signals=ALL, seconds=PATIENCE):
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def doze():
+    """Some sleep, after which Python runs its handlers; a signal just before a call that waits for ever would wait too."""
+    time.sleep(0.01)
+
+
+def read_line():
+    """The next line of standard input; handlers run meanwhile."""
+    while not select.select([0], [], [], 0.01)[0]:
+        pass
+    return sys.stdin.readline().strip()
 
 
 def orphan(what):
