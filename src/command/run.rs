@@ -128,9 +128,6 @@ fn settle(
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
-    if config.watch {
-        schedule::ask_for_short_slice();
-    }
     let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
     announce(&config, &app, choice.as_ref());
     let source = choice.map(|choice| choice.description).unwrap_or_default();

@@ -13,8 +13,9 @@ const RELAXED: Duration = Duration::from_millis(40);
 
 /// Asks the scheduler for low latency while memory could reach something that matters before memini would run.
 ///
-/// Not for all of PID 1's life: SCHED_FIFO has a price. A signal takes longer to be forwarded and many orphans longer to
-/// be reaped, because memini then runs at each single one's end, on the core where it ran before (`bench/run`).
+/// Not for all of PID 1's life: SCHED_FIFO and a short slice have a price. A signal takes up to twice as long to be
+/// forwarded and many orphans longer to be reaped, because memini then runs at once and on the core where it ran before,
+/// in place of whoever has just woken it.
 #[derive(Debug, Default)]
 pub struct Attention {
     is_high: bool,
@@ -32,7 +33,7 @@ impl Attention {
             (true, Some(next)) if next <= RELAXED => {}
             (true, _) => {
                 self.is_high = false;
-                schedule::ask_for_short_slice();
+                schedule::ask_for_nothing();
             }
             (false, _) => {}
         }

@@ -62,15 +62,24 @@ fn set(mut attributes: Attributes) -> io::Result<()> {
 /// Asks for the best that is allowed.
 pub fn ask_for_low_latency() -> Latency {
     let fifo = Attributes { policy: SCHED_FIFO, flags: RESET_ON_FORK, priority: 1, ..Attributes::default() };
-    if set(fifo).is_ok() { Latency::Fifo } else { ask_for_short_slice() }
+    if set(fifo).is_ok() {
+        return Latency::Fifo;
+    }
+    // Kernels before 6.12 accept the slice and ignore it.
+    if set(other(SLICE)).is_ok() { Latency::ShortSlice } else { Latency::Normal }
 }
 
-/// Asks for a short slice, and gives SCHED_FIFO back. Kernels before 6.12 accept the slice and ignore it.
-pub fn ask_for_short_slice() -> Latency {
+/// Gives back what was granted.
+pub fn ask_for_nothing() {
+    // Where it is refused there was nothing to give back.
+    let _ = set(other(0));
+}
+
+/// The normal policy at the nice value that memini was started with. A slice of 0 is the kernel's own.
+fn other(slice: u64) -> Attributes {
     // SAFETY: getpriority(2) takes plain numbers. −1 is a possible answer and as good as any.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    let slice = Attributes { policy: SCHED_OTHER, flags: RESET_ON_FORK, nice, runtime: SLICE, ..Attributes::default() };
-    if set(slice).is_ok() { Latency::ShortSlice } else { Latency::Normal }
+    Attributes { policy: SCHED_OTHER, flags: RESET_ON_FORK, nice, runtime: slice, ..Attributes::default() }
 }
 
 /// How many cores this process may run on at the same time (sched_getaffinity(2)); at least 1.

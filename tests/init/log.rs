@@ -62,6 +62,24 @@ fn a_standard_error_that_is_full_for_the_whole_life_holds_nothing_up() {
 }
 
 #[test]
+fn a_terminal_that_nobody_reads_holds_nothing_up() {
+    // A terminal says that it can be written to as long as one byte fits, and has a line wait for the rest.
+    for place in Place::ALL {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let memini = Memini::at(place).options(["-vv"]).with(|command| {
+            command.stderr(terminal.slave).stdin(std::process::Stdio::piped());
+        });
+        let mut running = memini.start(python(TALKER));
+        running.output.wait_for("ready\n");
+        running.write_input("1000\n");
+        running.output.wait_for("done 1000 .");
+        running.close_input();
+        running.finish().expect(21);
+        drop(terminal.master);
+    }
+}
+
+#[test]
 fn lines_that_were_dropped_are_counted_in_the_next_one_that_goes_through() {
     for format in ["text", "json"] {
         let (mut reader, writer, size) = full_pipe();
