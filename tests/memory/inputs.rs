@@ -52,7 +52,7 @@ fn thresholds_in_bytes_and_below_the_limit_hold() {
     session.sees("trace: memory is at 3");
     session.tell("to 43");
     session.sees("capture: memory is at 4");
-    session.begin("to 58");
+    session.begin("to 59.5");
     session.sees("stop: memory is at 5");
     session.end().assert_code(75);
 }

@@ -39,7 +39,7 @@ fn whoever_wins_the_race_the_exit_code_tells_the_truth() {
 #[test]
 fn a_sigkill_from_elsewhere_is_not_called_the_kernels() {
     let group = Group::new("sigkill", 48);
-    let session = Memini::new(&group).hook("capture=kill -KILL {pid}").app(&["to 40", "pause"]).start();
+    let session = Memini::new(&group).hook("capture=kill -KILL {pid}").app(&["to 42", "pause"]).start();
     let ended = session.end();
     assert_eq!(group.oom_kills(), 0);
     ended.assert_code(137).assert_silent("OOM killer");
