@@ -16,6 +16,7 @@ use crate::cgroup::parse;
 use crate::cgroup::reading::{Level, Scope};
 use crate::cgroup::source::Source;
 use crate::cli::check_dir;
+use crate::engine::gauge::measure;
 use crate::engine::settings::GaugeKind;
 use crate::process::list::List;
 use crate::sys::schedule::{self, Latency};
@@ -250,26 +251,11 @@ impl LevelReport {
         Self {
             name,
             usage: level.usage,
-            gauged: gauged(level, gauge),
+            gauged: measure(level, gauge).unwrap_or(level.usage),
             limit: level.limit,
             swap_usage: level.swap_usage,
             swap_capacity: level.swap_capacity,
         }
-    }
-}
-
-/// What thresholds are compared with (DESIGN, "The gauge").
-fn gauged(level: &Level, gauge: GaugeKind) -> u64 {
-    let Some(stat) = level.stat.filter(|_| matches!(level.scope, Scope::Own | Scope::Ancestor(_))) else {
-        return level.usage;
-    };
-    let clean = (stat.inactive_file.saturating_add(stat.active_file))
-        .saturating_sub(stat.file_dirty)
-        .saturating_sub(stat.file_writeback);
-    match gauge {
-        GaugeKind::Unreclaimable => level.usage.saturating_sub(clean).saturating_sub(stat.slab_reclaimable / 2),
-        GaugeKind::WorkingSet => level.usage.saturating_sub(stat.inactive_file),
-        GaugeKind::Usage => level.usage,
     }
 }
 

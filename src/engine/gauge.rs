@@ -58,7 +58,7 @@ fn lower(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 }
 
 /// The bytes that count, without swap; `None` if that takes details which were not read.
-fn measure(level: &Level, kind: GaugeKind) -> Option<u64> {
+pub fn measure(level: &Level, kind: GaugeKind) -> Option<u64> {
     // A sum of RSS holds no page cache to subtract, and MemAvailable has it subtracted already.
     if matches!(level.scope, Scope::Tree | Scope::Host) || kind == GaugeKind::Usage {
         return Some(level.usage);

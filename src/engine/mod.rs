@@ -25,7 +25,7 @@
 mod cadence;
 mod captures;
 pub mod event;
-mod gauge;
+pub mod gauge;
 mod hooks;
 mod ladder;
 mod late;
