@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::reading::Reading;
+use super::source::{Depth, Source};
+
 /// A root folder that goes away with the test.
 pub struct Root(TempDir);
 
@@ -95,4 +98,24 @@ pub fn v1_stat(hierarchical: u64) -> String {
 fn mount_line(id: usize, words: &str) -> String {
     let [root, point, kind, options] = words.split(' ').collect::<Vec<_>>()[..] else { panic!("{words}") };
     format!("{id} 1 0:{id} {root} {point} rw,nosuid shared:{id} - {kind} {kind} {options}\n")
+}
+
+/// Puts each text in its file's place, in the folder `own`, one after the other: the reading fails and names the file, the
+/// last good one stays as it was, and all is well again once the file is.
+pub fn assert_bad_files_cost_a_reading(root: &Root, own: &str, source: &mut dyn Source, cases: &[(&str, &str)]) {
+    let mut good = Reading::new();
+    source.read(Depth::Full, &mut good).unwrap();
+    for (name, text) in cases {
+        let path = format!("{own}/{name}");
+        let healthy = fs::read_to_string(root.at(&path)).unwrap();
+        root.write(&path, text);
+        let mut reading = good;
+        let error = source.read(Depth::Full, &mut reading).unwrap_err();
+        assert_eq!(error.path, root.at(&path), "{name} {text:?}: {error}");
+        assert_eq!(reading.levels(), good.levels(), "{name} {text:?}");
+        root.write(&path, &healthy);
+        let mut healed = Reading::new();
+        source.read(Depth::Full, &mut healed).unwrap();
+        assert_eq!(healed.levels(), good.levels(), "{name} after {text:?}");
+    }
 }

@@ -186,7 +186,7 @@ impl Group {
 mod tests {
     use super::*;
     use crate::cgroup::discovery::discover;
-    use crate::cgroup::tree_of_files::{GIB, MEMINFO_SWAP, MIB, Root};
+    use crate::cgroup::tree_of_files::{GIB, MEMINFO_SWAP, MIB, Root, assert_bad_files_cost_a_reading};
 
     const OWN: &str = "sys/fs/cgroup/pod/c";
     const POD: &str = "sys/fs/cgroup/pod";
@@ -300,18 +300,7 @@ mod tests {
         ];
         let root = pod();
         let mut source = open(&root);
-        let good = read(&mut source, Depth::Full);
-        for (name, text) in cases {
-            let path = format!("{OWN}/{name}");
-            let healthy = std::fs::read_to_string(root.at(&path)).unwrap();
-            root.write(&path, text);
-            let mut reading = good;
-            let error = source.read(Depth::Full, &mut reading).unwrap_err();
-            assert_eq!(error.path, root.at(&path), "{name} {text:?}: {error}");
-            assert_eq!(reading.levels(), good.levels(), "{name} {text:?}");
-            root.write(&path, &healthy);
-            assert_eq!(read(&mut source, Depth::Full).levels(), good.levels(), "{name} after {text:?}");
-        }
+        assert_bad_files_cost_a_reading(&root, OWN, &mut source, &cases);
     }
 
     #[test]
