@@ -61,6 +61,8 @@ pub struct Config {
     pub termination_log: PathBuf,
     /// `--dry-run`.
     pub dry_run: bool,
+    /// False with `--no-brake`.
+    pub brake: bool,
     /// False with `--no-watch`.
     pub watch: bool,
     /// `--group`.

@@ -204,6 +204,12 @@ flags! {
         brief: "do not watch memory: a plain init",
         detail: "",
     };
+    NO_BRAKE Flag {
+        long: "no-brake", short: None, takes: Takes::Switch, default: "", heading: Heading::Watching,
+        brief: "never stop the app for a moment to look at it",
+        detail: "Growth that would reach the limit before memini could look again is otherwise stopped (SIGSTOP), \
+                 looked at, and continued within 2 ms.",
+    };
     DRY_RUN Flag {
         long: "dry-run", short: None, takes: Takes::Switch, default: "", heading: Heading::Watching,
         brief: "only say what would be done about memory",

@@ -41,6 +41,7 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
         dir: values.raw(&flags::DIR, units::path)?,
         termination_log: values.raw(&flags::TERMINATION_LOG, units::path)?,
         dry_run: values.switch(&flags::DRY_RUN)?,
+        brake: !values.switch(&flags::NO_BRAKE)?,
         watch: !values.switch(&flags::NO_WATCH)?,
         group: values.switch(&flags::GROUP)?,
         parent_death_signal: values.optional(&flags::PARENT_DEATH_SIGNAL, units::signal)?,

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub mod check;
+pub mod guardian;
 pub mod hook;
 pub mod record;
 pub mod run;

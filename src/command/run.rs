@@ -207,6 +207,8 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
         leftovers: config.leftovers,
         leftover_timeout: config.leftover_timeout,
         dry_run: config.dry_run,
+        // Where a look costs milliseconds, the tree would stand still for nothing else.
+        brake: config.brake && reading_pause.is_zero(),
         cores: schedule::usable_cores(),
         reading_pause,
     }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{hook, record};
+use super::{guardian, hook, record};
 use crate::supervisor::report::Report;
 
 /// Runs the hidden verb. A panic in a worker must not print a backtrace into the app's output: it is told to PID 1.
@@ -15,6 +15,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
         match verb.as_bytes() {
             b"hook" => hook::run(rest),
             b"record" => record::run(rest),
+            b"guardian" => guardian::run(rest),
             _ => None,
         }
     });

@@ -51,6 +51,8 @@ pub enum Event<'a> {
         /// How.
         end: HookEnd,
     },
+    /// Whether the tree can be stopped for a moment from now on, and be sure to go on whatever becomes of memini.
+    CanBrake(bool),
     /// The app has ended, all zombies are drained, and memory was read in full just before (if it could be).
     AppExited(Exit),
     /// No process is left but memini (and its workers).
@@ -99,6 +101,11 @@ pub enum Command {
     TakeBallast(u64),
     /// Let the ballast go.
     FreeBallast,
+    /// Stop every process of the tree (SIGSTOP) for a moment. `ReadFull` follows, and `Release` or `KillTree` within
+    /// milliseconds.
+    Brake,
+    /// Let the tree go on after `Brake`: all but what had been stopped before.
+    Release,
     /// Send the stop signal to the app (or its group, as configured), then SIGCONT, so that a stopped app hears it.
     StopApp,
     /// SIGKILL to the app alone is never enough for a tree that fills memory: stop every process of the tree with
@@ -262,6 +269,14 @@ pub enum Note {
         pressure: Option<f32>,
         /// What was seen.
         sample: Sample,
+    },
+    /// The tree was stopped for moments, to look at growth that could not be followed.
+    Braked {
+        /// How often since this was last noted.
+        times: u64,
+        /// For how long in all.
+        #[serde(serialize_with = "seconds")]
+        stopped: Duration,
     },
     /// memini was woken late: it was descheduled, throttled or stopped.
     LateWake {

@@ -69,6 +69,8 @@ impl Engine {
             Phase::Stopping(stop) => (true, stop.is_kill()),
             Phase::Leaving(_) | Phase::Gone => return,
         };
+        self.release(None, commands);
+        self.tell_brakes(commands);
         let by_kill = exit == Exit::Signal(Signal::KILL) && !killed;
         let oom_killed = by_kill && self.oom.explains_death(self.now);
         let times = self.oom.untold();

@@ -7,7 +7,7 @@ use super::cadence;
 use super::event::{Command, Note, Sample};
 use super::gauge::Gauged;
 use super::ladder::Steps;
-use super::rate::{Rates, seconds_until};
+use super::rate::{Burst, Rates, seconds_until};
 use super::settings::{Settings, Stage};
 use super::time::Moment;
 use crate::cgroup::reading::{Level, MAX_LEVELS, Reading, Scope};
@@ -28,6 +28,7 @@ struct Track {
     distance: u64,
     unreachable: Option<Stage>,
     rates: Rates,
+    burst: Burst,
     swap_usage: u64,
     swap_capacity: u64,
     /// The limit that was last told of, if it was.
@@ -56,6 +57,7 @@ impl Track {
         if self.seen.exact {
             self.rates.add(now, self.seen.gauged);
         }
+        self.burst.add(now, self.seen.usage, self.seen.exact.then_some(self.seen.gauged));
     }
 
     /// How long the fastest fill takes to the next thing that matters here.
@@ -65,6 +67,13 @@ impl Track {
         let end = self.steps.of(Stage::Stop).or(self.steps.of(Stage::Kill));
         let near = end.is_some_and(|end| bytes >= end.saturating_sub(limit / NEAR));
         cadence::sleep(self.distance, ceiling, near && self.seconds_left() < GROWING)
+    }
+
+    /// Whether the growth of the last milliseconds would pass a limit of the kernel's within this time.
+    fn is_outrun(&self, span: Duration) -> bool {
+        let enforced = matches!(self.seen.scope, Scope::Own | Scope::Ancestor(_));
+        let gained = self.burst.rate() * span.as_secs_f64();
+        enforced && gained > 0.0 && self.seen.room().is_some_and(|room| gained >= room as f64)
     }
 
     /// Seconds until the limit at the fastest rate.
@@ -127,7 +136,7 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Takes a reading.
+    /// Takes a reading. `now` is in the time that the tree has had to grow in.
     pub fn take(&mut self, now: Moment, reading: &Reading, full: bool, settings: &Settings) {
         let levels = reading.levels();
         let tree = levels.iter().any(|level| level.scope == Scope::Tree);
@@ -157,6 +166,11 @@ impl Levels {
     /// How long memini may sleep.
     pub fn sleep(&self, ceiling: f64) -> Duration {
         self.tracks().iter().map(|track| track.sleep(ceiling)).min().unwrap_or(cadence::LONGEST)
+    }
+
+    /// Whether any limit would be passed within this time.
+    pub fn are_outrun(&self, span: Duration) -> bool {
+        self.tracks().iter().any(|track| track.is_outrun(span))
     }
 
     /// The level that counts: where the highest stage is called for, then where the least room is left. Levels that could

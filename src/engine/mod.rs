@@ -22,6 +22,7 @@
     )
 )]
 
+mod brake;
 mod cadence;
 mod captures;
 pub mod event;
@@ -44,6 +45,7 @@ pub mod time;
 mod urgency;
 mod watch;
 
+use brake::Brake;
 use event::{Command, Event};
 use hooks::Runs;
 use late::Late;
@@ -74,6 +76,7 @@ pub struct Engine {
     now: Moment,
     phase: Phase,
     watch: Watch,
+    brake: Brake,
     runs: Runs,
     oom: Oom,
     late: Late,
@@ -90,6 +93,7 @@ impl Engine {
             now,
             phase: Phase::Running,
             watch,
+            brake: Brake::default(),
             runs: Runs::default(),
             oom: Oom::default(),
             late: Late::default(),
@@ -110,7 +114,13 @@ impl Engine {
         self.now = self.now.max(now);
         match event {
             Event::Reading(reading) => self.read(reading, commands),
-            Event::ReadingFailed => self.watch.failed(self.now),
+            Event::ReadingFailed => {
+                self.watch.failed(self.now);
+                self.release(None, commands);
+            }
+            Event::CanBrake(able) => {
+                self.watch.brakes = able && self.settings.brake && !self.settings.dry_run;
+            }
             Event::HookEnded { run, end } => self.runs.end(self.now, run, end, commands),
             Event::AppExited(exit) => self.app_exited(exit, commands),
             Event::AllGone => self.all_gone(),
@@ -126,7 +136,7 @@ impl Engine {
             Phase::Gone => {}
         }
         if matches!(event, Event::Deadline) && self.watches() {
-            let wary = !matches!(self.phase, Phase::Running);
+            let wary = self.is_wary();
             commands.push(self.watch.ask(self.now, wary));
         }
     }
@@ -140,8 +150,14 @@ impl Engine {
             Phase::Gone => return None,
         };
         let reading = self.watches().then(|| self.watch.deadline());
-        let next = [phase, reading, self.runs.deadline()].into_iter().flatten().min()?;
+        let brake = self.brake.deadline().filter(|_| self.watches());
+        let next = [phase, reading, brake, self.runs.deadline()].into_iter().flatten().min()?;
         Some(next.max(self.now))
+    }
+
+    /// Whether a reading will be decided on, whatever it shows.
+    fn is_wary(&self) -> bool {
+        !matches!(self.phase, Phase::Running) || self.brake.is_active()
     }
 
     /// Whether memory still decides anything.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::Engine;
+use super::brake::LONGEST_STOP;
 use super::event::{Command, Event, Exit, HookEnd, Note, Run, Sample};
 use super::ladder::Steps;
 use super::settings::{GaugeKind, Leftovers, Settings, Stage, StopWhen, Threshold, Thresholds};
@@ -23,6 +24,8 @@ pub struct Laws {
     doomed: bool,
     exited: bool,
     over: bool,
+    able: bool,
+    braked: Option<Moment>,
     last_run: u32,
     captures: u32,
     last_capture: Option<Moment>,
@@ -42,6 +45,8 @@ impl Laws {
             doomed: false,
             exited: false,
             over: false,
+            able: false,
+            braked: None,
             last_run: 0,
             captures: 0,
             last_capture: None,
@@ -61,12 +66,17 @@ impl Laws {
                 let decided = commands.iter().any(|command| matches!(command, Command::Note(Note::StageBegan { .. })));
                 assert!(!decided, "nothing is decided on a bad reading");
             }
+            Event::CanBrake(able) => self.able = *able,
             Event::Reading(reading) => self.host = reading.levels().iter().any(|level| level.scope == Scope::Host),
             _ => {}
         }
         for command in commands {
             assert!(!self.over, "nothing after the exit");
-            self.obey(command);
+            self.obey(now, command);
+        }
+        if let Some(since) = self.braked {
+            let going_on = deadline.is_some_and(|deadline| deadline.since(since) <= LONGEST_STOP);
+            assert!(going_on || now.since(since) > LONGEST_STOP, "nobody looks after a tree that is stopped");
         }
         self.check_captures(now, commands);
         assert!(deadline.is_none_or(|deadline| deadline >= now), "the next wake is never in the past");
@@ -76,7 +86,7 @@ impl Laws {
         }
     }
 
-    fn obey(&mut self, command: &Command) {
+    fn obey(&mut self, now: Moment, command: &Command) {
         let silent = matches!(command, Command::Note(_) | Command::Read | Command::ReadFull | Command::Exit(_));
         let book = matches!(command, Command::OpenIncident | Command::CloseIncident | Command::RecordLast { .. });
         let leaving = matches!(command, Command::SignalLeftovers(_));
@@ -104,11 +114,17 @@ impl Laws {
             }
             Command::SignalHook { run, .. } => assert!(self.running.iter().any(|(running, _)| running == run)),
             Command::AbandonHook { run } => self.running.retain(|(running, _)| running != run),
+            Command::Brake => {
+                assert!(self.able && self.settings.brake && self.braked.is_none() && !self.doomed && !self.exited);
+                self.braked = Some(now);
+            }
+            Command::Release => assert!(self.braked.take().is_some() && !self.doomed, "nothing to release"),
             Command::StopApp => assert!(self.stopping && !self.doomed && !self.exited),
             Command::FreezeTree => assert!(self.stopping && !self.exited && !self.ballast),
             Command::KillTree => {
                 assert!(self.stopping && !self.exited);
                 self.doomed = true;
+                self.braked = None;
             }
             Command::SignalLeftovers(_) | Command::RecordLast { .. } => assert!(self.exited),
             Command::NoteProcesses => assert!(self.stopping),
@@ -149,9 +165,11 @@ impl Laws {
             }
             Note::AppExited { stopped, .. } => {
                 assert!(!std::mem::replace(&mut self.exited, true), "it ends once");
+                assert!(self.braked.is_none(), "left stopped");
                 assert_eq!(*stopped, self.stopping);
             }
             Note::Terminating | Note::GraceOver => assert!(self.stopping),
+            Note::Braked { times, .. } => assert!(*times > 0 && self.incident),
             Note::OomKill { times } => assert!(*times > 0 && !self.exited),
             _ => {}
         }
@@ -198,6 +216,7 @@ enum Happening {
     Seen { levels: Vec<Level>, oom_kill: Option<u64>, pressure: Option<f32> },
     Failed,
     HookEnded(u32),
+    CanBrake(bool),
     AppExited(Exit),
     AllGone,
     Recorded,
@@ -267,6 +286,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => Just(Happening::Failed),
         6 => (0u32..40).prop_map(Happening::HookEnded),
         1 => exit().prop_map(Happening::AppExited),
+        3 => proptest::bool::weighted(0.9).prop_map(Happening::CanBrake),
         1 => Just(Happening::AllGone),
         1 => Just(Happening::Recorded),
         10 => Just(Happening::Deadline),
@@ -306,6 +326,7 @@ prop_compose! {
         grace in 0u64..20,
         leftovers in proptest::sample::select(vec![Leftovers::Kill, Leftovers::Term, Leftovers::Wait]),
         dry_run in proptest::bool::weighted(0.15),
+        brake in proptest::bool::weighted(0.8),
         watch in proptest::bool::weighted(0.95),
         cores in 0u32..20,
     ) -> Settings {
@@ -321,6 +342,7 @@ prop_compose! {
             grace: Duration::from_secs(grace),
             leftovers,
             dry_run,
+            brake,
             cores,
             ..Settings::default()
         }
@@ -340,6 +362,7 @@ fn tell(engine: &mut Engine, now: Moment, happening: &Happening, commands: &mut 
         }
         Happening::Failed => Event::ReadingFailed,
         Happening::HookEnded(run) => Event::HookEnded { run: Run(*run), end: HookEnd::Ended(Exit::Code(0)) },
+        Happening::CanBrake(able) => Event::CanBrake(*able),
         Happening::AppExited(exit) => Event::AppExited(*exit),
         Happening::AllGone => Event::AllGone,
         Happening::Recorded => Event::Recorded,

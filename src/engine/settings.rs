@@ -194,6 +194,8 @@ pub struct Settings {
     pub leftover_timeout: Duration,
     /// Only says what it would do.
     pub dry_run: bool,
+    /// Whether growth that cannot be followed may be stopped for a moment.
+    pub brake: bool,
     /// Usable cores: how many threads can fill memory at the same time.
     pub cores: u32,
     /// The least pause between two readings. Zero for a cgroup, whose files cost microseconds; where every process must
@@ -227,6 +229,7 @@ impl Default for Settings {
             leftovers: Leftovers::default(),
             leftover_timeout: Duration::from_secs(10),
             dry_run: false,
+            brake: true,
             cores: 1,
             reading_pause: Duration::ZERO,
         }

@@ -53,6 +53,9 @@ pub struct World {
     pub blind: Box<dyn Fn(f64) -> bool>,
     running: Vec<Hook>,
     frozen: Option<Moment>,
+    braked: Option<Moment>,
+    /// For how long the brake has stopped the tree so far.
+    pub stopped: Duration,
     dies: Option<(Moment, Exit)>,
     dead: bool,
     gone: Option<Moment>,
@@ -90,6 +93,8 @@ impl World {
             blind: Box::new(|_| false),
             running: Vec::new(),
             frozen: None,
+            braked: None,
+            stopped: Duration::ZERO,
             dies: None,
             dead: false,
             gone: None,
@@ -104,6 +109,7 @@ impl World {
     /// Plays so long, or until memini has ended.
     pub fn play(mut self, span: Duration) -> Self {
         let end = self.now.after(span);
+        self.tell(Event::CanBrake(true));
         while self.exit_code().is_none() {
             let wake = self.engine.deadline().map(|due| due.after(self.lateness));
             let Some(next) = [wake, self.next_event()].into_iter().flatten().min().filter(|next| *next <= end) else {
@@ -180,6 +186,11 @@ impl World {
                 let at = self.leaves.map(|span| self.now.after(span));
                 self.dies = self.dies.or(at.map(|at| (at, Exit::Code(0))));
             }
+            Command::Brake => self.braked = Some(self.now),
+            Command::Release => {
+                let since = self.braked.take().expect("nothing was braked");
+                self.stopped += self.now.since(since);
+            }
             Command::FreezeTree => self.frozen = self.frozen.or(Some(self.now)),
             Command::KillTree => {
                 self.lives -= 1;
@@ -206,8 +217,8 @@ impl World {
         if self.dead {
             return Memory::default();
         }
-        let frozen = self.frozen.map_or(Duration::ZERO, |since| self.now.since(since)).as_secs_f64();
-        (self.memory)(self.seconds() - frozen)
+        let since = self.frozen.or(self.braked).map_or(Duration::ZERO, |since| self.now.since(since));
+        (self.memory)(self.seconds() - (since + self.stopped).as_secs_f64())
     }
 
     fn heap(&self) -> u64 {

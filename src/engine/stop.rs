@@ -68,17 +68,23 @@ impl Engine {
 
     /// Memory goes on growing while the app is being stopped: the rest must go faster, or by force.
     pub(super) fn reconsider(&mut self, stop: Stop, view: &View, commands: &mut Vec<Command>) {
-        let grace_left = match stop {
-            Stop::LastHooks { .. } => self.settings.grace,
-            Stop::Grace { until } => until.since(self.now),
-            Stop::Kill { .. } => return,
-        };
-        if must_kill(view, &self.settings, Some(grace_left)) {
+        if self.is_to_be_killed(view) {
             self.kill(view, commands);
         } else if let Stop::LastHooks { until, first } = stop {
             let until = until.min(self.now.after(half_of_what_is_left(view)));
             self.phase = Phase::Stopping(Stop::LastHooks { until, first });
         }
+    }
+
+    /// Whether the growth must be ended by force.
+    pub(super) fn is_to_be_killed(&self, view: &View) -> bool {
+        let grace_left = match self.phase {
+            Phase::Stopping(Stop::LastHooks { .. }) => Some(self.settings.grace),
+            Phase::Stopping(Stop::Grace { until }) => Some(until.since(self.now)),
+            Phase::Stopping(Stop::Kill { .. }) => return false,
+            Phase::Running | Phase::Leaving(_) | Phase::Gone => None,
+        };
+        must_kill(view, &self.settings, grace_left)
     }
 
     /// Takes the next step of a stop when it is time.
@@ -112,7 +118,11 @@ impl Engine {
         }
         commands.push(note);
         self.watch.free_ballast(commands);
-        commands.extend([Command::FreezeTree, Command::NoteProcesses, Command::KillTree]);
+        commands.push(Command::FreezeTree);
+        if !self.brake.is_defied() {
+            commands.push(Command::NoteProcesses);
+        }
+        commands.push(Command::KillTree);
         self.phase = Phase::Stopping(self.kill_again_later());
         // Last, because a fork takes a millisecond in which memory is filled.
         if !self.watch.kill.is_used() {

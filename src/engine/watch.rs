@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::brake::LATENESS;
 use super::cadence::{self, LONGEST};
 use super::captures::{Captures, Gate, Ration};
 use super::event::{Command, Note};
@@ -9,7 +10,7 @@ use super::levels::{Levels, View};
 use super::settings::{Settings, Stage};
 use super::thrash::Thrash;
 use super::time::Moment;
-use super::urgency::{Need, Urgency, must_kill};
+use super::urgency::{Need, Urgency};
 use super::{Engine, Phase};
 use crate::cgroup::reading::Reading;
 
@@ -42,6 +43,8 @@ pub(super) struct Watch {
     thrash: Thrash,
     /// In a dry run: when it was last said that the app would be stopped.
     pub(super) pretended: Option<Moment>,
+    /// Whether the tree can be stopped for a moment, and be sure to go on whatever becomes of memini.
+    pub(super) brakes: bool,
     ceiling: f64,
     sleep: Duration,
     next: Moment,
@@ -77,6 +80,7 @@ impl Watch {
             urgency: Urgency::default(),
             thrash: Thrash::default(),
             pretended: None,
+            brakes: false,
             ceiling: cadence::ceiling(settings.cores),
             sleep: LONGEST,
             next: now,
@@ -124,13 +128,19 @@ impl Watch {
 
     /// Whether a fast reading would not be enough: something is going on, or usage alone does not tell.
     fn needs_full(&self) -> bool {
-        self.incident != Incident::None || self.levels.can_swap() || self.levels.are_high()
+        let busy = self.incident != Incident::None;
+        busy || self.levels.can_swap() || self.levels.are_high() || self.is_outrun()
+    }
+
+    /// Whether a limit may be passed before the next look, so that the tree must not go on unwatched.
+    pub(super) fn is_outrun(&self) -> bool {
+        self.brakes && self.levels.are_outrun(self.sleep.saturating_add(LATENESS))
     }
 
     /// Takes the numbers. `None`: too few of them to decide anything on, and if more are to be had, they are asked for.
     fn take(
         &mut self,
-        now: Moment,
+        (now, running_time): (Moment, Moment),
         reading: &Reading,
         settings: &Settings,
         wary: bool,
@@ -141,7 +151,7 @@ impl Watch {
             return None;
         }
         let full = std::mem::take(&mut self.asked) || reading.levels().iter().any(|level| level.stat.is_some());
-        self.levels.take(now, reading, full, settings);
+        self.levels.take(running_time, reading, full, settings);
         self.sleep = self.levels.sleep(self.ceiling).max(settings.reading_pause);
         if full {
             self.last_full = Some(now);
@@ -188,8 +198,12 @@ impl Engine {
         if !self.watches() {
             return;
         }
-        let wary = !matches!(self.phase, Phase::Running);
-        let Some(view) = self.watch.take(self.now, reading, &self.settings, wary, commands) else { return };
+        let times = (self.now, self.brake.running_time(self.now));
+        let wary = self.is_wary();
+        let Some(view) = self.watch.take(times, reading, &self.settings, wary, commands) else { return };
+        if self.brake(&view, commands) {
+            return;
+        }
         let thrashing = self.watch.notice_thrashing(self.now, &view, reading.pressure_full_avg10, &self.settings);
         commands.extend(thrashing.map(Command::Note));
         self.climb(&view, commands);
@@ -197,6 +211,8 @@ impl Engine {
             Phase::Stopping(stop) => self.reconsider(stop, &view, commands),
             _ => self.decide(&view, commands),
         }
+        self.release(Some(&view), commands);
+        self.tell_brakes_that_are_over(commands);
     }
 
     /// Goes up the ladder at once, and down when the present stage is left behind.
@@ -245,7 +261,7 @@ impl Engine {
 
     /// The app runs: takes evidence where the stage calls for it, and decides whether it must go.
     fn decide(&mut self, view: &View, commands: &mut Vec<Command>) {
-        if must_kill(view, &self.settings, None) {
+        if self.is_to_be_killed(view) {
             self.kill(view, commands);
             if !self.settings.dry_run {
                 return;
@@ -340,6 +356,7 @@ impl Engine {
         }
         let Incident::Over { since } = self.watch.incident else { return };
         if self.runs.is_empty() && self.now.since(since) >= SETTLED {
+            self.tell_brakes(commands);
             self.watch.incident = Incident::None;
             commands.push(Command::CloseIncident);
         }

@@ -54,6 +54,7 @@ impl Record {
         incident.extend(header);
         incident.insert("hooks".into(), self.runs().map(|started| self.hook(started)).collect());
         incident.insert("artifacts".into(), self.artifacts());
+        incident.insert("brakes".into(), self.brakes());
         incident.insert("processes".into(), self.all("processes").map(without_event).collect());
         incident.insert(
             "timeline".into(),
@@ -63,6 +64,13 @@ impl Record {
         let mut incident = Value::Object(incident);
         round(&mut incident);
         format!("{incident:#}\n")
+    }
+
+    /// How often, and for how long in all, the app was stopped to be looked at.
+    fn brakes(&self) -> Value {
+        let times: u64 = self.all("braked").map(|entry| number(entry, "times")).sum();
+        let stopped: f64 = self.all("braked").filter_map(|entry| entry.get("stopped")?.as_f64()).sum();
+        json!({"times": times, "stopped": stopped})
     }
 
     fn artifacts(&self) -> Value {

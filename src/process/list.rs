@@ -92,6 +92,23 @@ impl List {
         Ok(processes)
     }
 
+    /// Calls `visit` with other processes of the namespace, in the kernel's order, but with no more than so many.
+    ///
+    /// # Errors
+    /// As [`List::descendants`].
+    pub fn first(&mut self, at_most: usize, mut visit: impl FnMut(Process)) -> Result<(), ReadError> {
+        let (me, mut left) = (self.me, at_most);
+        self.folder.each(|folder, pid| {
+            if pid != me
+                && let Some(process) = look_at(folder, pid)
+            {
+                visit(process);
+                left = left.saturating_sub(1);
+            }
+            left > 0
+        })
+    }
+
     /// As [`List::descendants`], in two parts: those that are in one of these process groups or descend from somebody who
     /// is, and all others.
     ///

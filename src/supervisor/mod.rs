@@ -33,7 +33,7 @@ pub mod workers;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ::log::{Level, log};
@@ -49,6 +49,7 @@ use crate::sys::memory::Ballast;
 use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
 use crate::sys::signal::Signal;
+use crate::sys::spawn;
 use app::App;
 use attention::Attention;
 use recording::Recording;
@@ -65,6 +66,15 @@ const EVENTS_AT_ONCE: usize = 256;
 
 /// Without anything else to do, the loop comes round this often: a lost wake-up must not last.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// A wait that is not longer than this is not slept: to fall asleep and to be woken takes as long.
+const NAP: Duration = Duration::from_micros(60);
+
+/// Who is stopped by somebody else is looked up again when the brake was not needed for so long.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a record waits while the app is braked: it takes a process, and for its start memini sees nothing.
+const RECORD_DELAY: Duration = Duration::from_millis(20);
 
 /// memini's clock: what the engine calls a moment.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +97,7 @@ impl Clock {
 enum Pending {
     Read(Depth),
     HookEnded(Run, HookEnd),
+    CanBrake(bool),
     AppExited(Exit),
     AllGone,
     Recorded,
@@ -123,6 +134,11 @@ pub struct Supervisor {
     facts_for: Option<Stage>,
     /// The stages of this incident for which they were.
     facts_taken: Vec<Stage>,
+    /// When the tree was stopped for a moment, first and last in a series.
+    braked: Option<(Moment, Moment)>,
+    /// As long as memini lives, and no longer, this end of the guardian's pipe is open.
+    lifeline: Option<OwnedFd>,
+    is_guarded: bool,
     pending: VecDeque<Pending>,
     commands: Vec<Command>,
     arrivals: Vec<Arrival>,
@@ -163,9 +179,14 @@ impl Supervisor {
         if parts.watch.is_some() {
             pending.push_back(Pending::Read(Depth::Full));
         }
+        let tree = Tree::new(app);
+        // The end of PID 1 is the end of the namespace: nothing can be left stopped. Elsewhere that takes a guardian.
+        if tree.is_init() {
+            pending.push_back(Pending::CanBrake(true));
+        }
         Self {
             recording: Recording::new(&parts.config, app.get(), &parts.source),
-            tree: Tree::new(app),
+            tree,
             config: parts.config,
             clock: parts.clock,
             signals: parts.signals,
@@ -179,6 +200,9 @@ impl Supervisor {
             stopping: false,
             facts_for: None,
             facts_taken: Vec::with_capacity(Stage::LADDER.len()),
+            braked: None,
+            lifeline: None,
+            is_guarded: false,
             pending,
             commands: Vec::with_capacity(64),
             arrivals: Vec::with_capacity(mask::ARRIVALS_AT_ONCE),
@@ -250,7 +274,7 @@ impl Supervisor {
                 Token::Exec => self.app.look_at_exec(),
                 // Reading in full also reads memory.events itself, which makes it quiet again.
                 Token::MemoryEvent => self.pending.push_back(Pending::Read(Depth::Full)),
-                Token::Reports => self.workers.listen(),
+                Token::Reports => self.listen(),
             }
         }
         let now = self.clock.now();
@@ -265,9 +289,18 @@ impl Supervisor {
     }
 
     fn write_record_if_due(&mut self, now: Moment) {
+        if self.record_held_until().is_some_and(|until| until > now) {
+            return;
+        }
         if self.recording.write_if_due(now, &self.config, &mut self.workers).is_err() {
             self.pending.push_back(Pending::Recorded);
         }
+    }
+
+    /// A record waits while the app is braked, but not for ever.
+    fn record_held_until(&self) -> Option<Moment> {
+        let (first, last) = self.braked.filter(|_| !self.app_exit_told)?;
+        Some(last.after(RECORD_DELAY).min(first.after(LOOK_AGAIN)))
     }
 
     fn timeout(&self) -> Duration {
@@ -275,8 +308,11 @@ impl Supervisor {
             return Duration::ZERO;
         }
         let now = self.clock.now();
-        let due = [self.engine.deadline(), self.recording.due(&self.workers)];
-        due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
+        let record =
+            self.recording.due(&self.workers).map(|due| self.record_held_until().map_or(due, |held| due.max(held)));
+        let due = [self.engine.deadline(), record];
+        let timeout = due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE);
+        if timeout <= NAP { Duration::ZERO } else { timeout }
     }
 
     /// Reads signals and passes on what is meant for the app.
@@ -354,6 +390,10 @@ impl Supervisor {
                 }
                 self.pending.push_back(Pending::HookEnded(run, finished.end));
             }
+            Role::Guardian => {
+                (self.lifeline, self.is_guarded) = (None, false);
+                self.pending.push_back(Pending::CanBrake(false));
+            }
             Role::Record(is_last) => {
                 if finished.written {
                     self.recording.written();
@@ -412,6 +452,7 @@ impl Supervisor {
                 self.engine.handle(now, event, &mut commands);
             }
             Pending::HookEnded(run, end) => self.engine.handle(now, Event::HookEnded { run, end }, &mut commands),
+            Pending::CanBrake(able) => self.engine.handle(now, Event::CanBrake(able), &mut commands),
             Pending::AppExited(exit) => self.engine.handle(now, Event::AppExited(exit), &mut commands),
             Pending::AllGone => self.engine.handle(now, Event::AllGone, &mut commands),
             Pending::Recorded => self.engine.handle(now, Event::Recorded, &mut commands),
@@ -445,6 +486,8 @@ impl Supervisor {
                 self.ballast = None;
                 self.count_ballast(0);
             }
+            Command::Brake => self.brake(),
+            Command::Release => self.release(),
             Command::StopApp => {
                 // Before the app hears of it: a moment later it may hold nothing any more.
                 if let Some(stage) = self.facts_for.take() {
@@ -485,6 +528,51 @@ impl Supervisor {
         }
     }
 
+    fn brake(&mut self) {
+        let now = self.clock.now();
+        let series = self.braked.filter(|(_, last)| now.since(*last) < LOOK_AGAIN);
+        if series.is_none() {
+            self.tree.look_who_is_stopped();
+        }
+        self.braked = Some((series.map_or(now, |(first, _)| first), now));
+        self.spare_workers();
+        self.tree.brake(&self.spared);
+    }
+
+    fn release(&mut self) {
+        // What is to be known about the processes is best seen while they stand still, if that is soon done.
+        if let Some(stage) = self.facts_for.filter(|_| self.tree.is_small()) {
+            self.facts_for = None;
+            self.note_processes(stage);
+        }
+        self.tree.release();
+    }
+
+    /// Where memini is not PID 1, somebody must continue the app should memini die while it is stopped.
+    fn call_guardian(&mut self) {
+        if !self.config.brake || self.tree.is_init() || self.lifeline.is_some() {
+            return;
+        }
+        let started = spawn::pipe().and_then(|(reader, writer)| {
+            let group = self.app.id().to_string();
+            let words = vec!["guardian".into(), reader.as_raw_fd().to_string().into(), group.into()];
+            self.workers.start(Role::Guardian, words, Some(reader.as_fd()))?;
+            Ok(writer)
+        });
+        match started {
+            Ok(writer) => self.lifeline = Some(writer),
+            Err(error) => ::log::debug!("cannot start a worker: {error}; fast growth is not braked"),
+        }
+    }
+
+    fn listen(&mut self) {
+        self.workers.listen();
+        if self.lifeline.is_some() && !self.is_guarded && self.workers.are_guarded() {
+            self.is_guarded = true;
+            self.pending.push_back(Pending::CanBrake(true));
+        }
+    }
+
     fn count_ballast(&mut self, bytes: u64) {
         if let Some(watch) = &mut self.watch {
             watch.hold_ballast(bytes);
@@ -498,6 +586,7 @@ impl Supervisor {
         log!(if is_news { sentence.level() } else { Level::Debug }, "{sentence}");
         match note {
             Note::StageBegan { stage, sample, .. } => {
+                self.call_guardian();
                 self.last_sample = *sample;
                 let is_due = [Stage::Capture, Stage::Stop].contains(stage) && !self.facts_taken.contains(stage);
                 if is_due {

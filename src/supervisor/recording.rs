@@ -176,6 +176,7 @@ impl Recording {
             | Note::StopNotNeeded { .. }
             | Note::CaptureSkipped { .. }
             | Note::LimitChanged { .. }
+            | Note::Braked { .. }
             | Note::LateWake { .. }
             | Note::Thrashing { .. } => Weight::Common,
             _ => Weight::Essential,
@@ -319,6 +320,7 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "max_captures": config.max_captures,
             "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
             "exit_code": config.exit_code,
+            "brake": config.brake,
             "dry_run": config.dry_run,
         },
         "configured_hooks": hooks,

@@ -14,6 +14,8 @@ pub enum Report<'a> {
     Tail(&'a str),
     /// `output BYTES FILE`: where a hook's output stands.
     Output(u64, &'a str),
+    /// `ready`: the guardian stands guard.
+    Ready,
     /// `written`: the record is on disk.
     Written,
     /// `code N`: the hook ended so.
@@ -31,6 +33,7 @@ impl<'a> Report<'a> {
     pub fn parse(line: &'a str) -> Option<Self> {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
         Some(match key {
+            "ready" => Self::Ready,
             "written" => Self::Written,
             "group" => Self::Group(value.parse().ok()?),
             "tail" => Self::Tail(value),
@@ -52,6 +55,7 @@ impl<'a> Report<'a> {
             Self::Group(id) => format!("group {id}\n"),
             Self::Tail(text) => format!("tail {text}\n"),
             Self::Output(bytes, file) => format!("output {bytes} {file}\n"),
+            Self::Ready => "ready\n".to_owned(),
             Self::Written => "written\n".to_owned(),
             Self::Code(code) => format!("code {code}\n"),
             Self::Signal(number) => format!("signal {number}\n"),

@@ -27,6 +27,7 @@ impl Sentence<'_> {
             | Note::HookEnded { end: HookEnd::Ended(Exit::Code(0)), .. }
             | Note::LimitChanged { .. }
             | Note::StopNotNeeded { .. }
+            | Note::Braked { .. }
             | Note::CaptureSkipped { .. } => Loudness::Info,
             Note::AppExited { oom_killed: false, .. } => Loudness::Debug,
             Note::LateWake { .. } => Loudness::Debug,
@@ -106,6 +107,11 @@ impl fmt::Display for Sentence<'_> {
                     write!(out, ", {pressure:.0}% of the time everything waits for memory")?;
                 }
                 write!(out, "; hardly any file cache is left, memory is at {}", Measure(sample))
+            }
+            Note::Braked { times, stopped } => {
+                let s = if *times == 1 { "" } else { "s" };
+                let stopped = Span(*stopped);
+                write!(out, "the app grew faster than could be followed: braked {times} time{s}, {stopped} in all")
             }
             Note::LateWake { late, times } => {
                 write!(out, "woken {} late, {times} times so far: the machine is busy or throttled", Span(*late))

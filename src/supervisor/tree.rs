@@ -9,6 +9,9 @@ use crate::sys::signal::Signal;
 /// more, so that each round only finds the children of those that it has not reached yet.
 const ROUNDS: u32 = 32;
 
+/// How many processes are looked at before the brake is put on: each costs some ten microseconds, in which memory grows.
+const LOOKED_AT: usize = 32;
+
 /// The app's tree.
 #[derive(Debug)]
 pub struct Tree {
@@ -19,6 +22,10 @@ pub struct Tree {
     list: Option<List>,
     /// Set while the tree may be stopped, so that nothing is ever left so.
     frozen: bool,
+    /// Who was stopped before the brake was put on, by somebody else: they stay so.
+    stopped_before: Vec<ProcessId>,
+    /// Whether there were so few processes then that all were looked at.
+    is_small: bool,
 }
 
 impl Tree {
@@ -31,7 +38,19 @@ impl Tree {
                 None
             }
         };
-        Self { app: Some(app), is_init: process::own_id().get() == 1, list, frozen: false }
+        Self {
+            app: Some(app),
+            is_init: process::own_id().get() == 1,
+            list,
+            frozen: false,
+            stopped_before: Vec::with_capacity(LOOKED_AT),
+            is_small: false,
+        }
+    }
+
+    /// Whether memini is PID 1 of its namespace.
+    pub const fn is_init(&self) -> bool {
+        self.is_init
     }
 
     /// Stops every process of the tree, but none of memini's workers and what they run (`spared`: their process
@@ -44,6 +63,64 @@ impl Tree {
             return;
         }
         self.reach_all(Signal::STOP, spared);
+    }
+
+    /// Notes who is stopped already, before the brake is put on. As PID 1 alone: elsewhere only the app's own group is braked.
+    pub fn look_who_is_stopped(&mut self) {
+        self.stopped_before.clear();
+        if let Some(list) = self.list.as_mut().filter(|_| self.is_init) {
+            let stopped = &mut self.stopped_before;
+            // What cannot be read is continued in the end, as if it had never been stopped.
+            let mut count = 0usize;
+            let _ = list.first(LOOKED_AT, |process| {
+                count = count.saturating_add(1);
+                stopped.extend(ProcessId::new(process.pid).filter(|_| process.state == b'T'));
+            });
+            self.is_small = count < LOOKED_AT;
+        }
+    }
+
+    /// Whether few processes were there when the brake was put on.
+    pub const fn is_small(&self) -> bool {
+        self.is_small
+    }
+
+    /// Stops the tree for a moment, workers and what they run left out: as PID 1 everybody in one system call, elsewhere
+    /// the app's process group.
+    pub fn brake(&mut self, spared: &[ProcessId]) {
+        self.frozen = true;
+        if self.is_init && process::kill_everybody(Signal::STOP).is_ok() {
+            if !spared.is_empty() {
+                self.let_go(spared);
+            }
+        } else if let Some(app) = self.app {
+            let _ = process::kill_group(app, Signal::STOP);
+        }
+    }
+
+    /// Continues what the brake has stopped.
+    pub fn release(&mut self) {
+        self.frozen = false;
+        if !self.is_init {
+            if let Some(app) = self.app {
+                let _ = process::kill_group(app, Signal::CONT);
+            }
+            return;
+        }
+        let stay = std::mem::take(&mut self.stopped_before);
+        if stay.is_empty() || !self.continue_others(&stay) {
+            let _ = process::kill_everybody(Signal::CONT);
+        }
+        self.stopped_before = stay;
+    }
+
+    /// False where it is not known who else there is.
+    fn continue_others(&mut self, stay: &[ProcessId]) -> bool {
+        self.each(&[], |id, _| {
+            if !stay.contains(&id) {
+                let _ = process::kill(id, Signal::CONT);
+            }
+        })
     }
 
     fn let_go(&mut self, spared: &[ProcessId]) {

@@ -12,7 +12,8 @@ use crate::sys::process::{self, ProcessId};
 use crate::sys::signal::Signal;
 use crate::sys::spawn::{self, ExecOutcome, ExecResult, Options, Program};
 
-/// How many workers can run at the same time: what the engine starts (16 hooks) and the recorder's.
+/// How many workers can run at the same time: what the engine starts (16 hooks), the
+/// recorder's and the guardian.
 pub const CAPACITY: usize = 20;
 
 /// The longest line that a worker may report.
@@ -25,6 +26,8 @@ pub enum Role {
     Hook(Run),
     /// Writes the incident's record; `true`: the last one.
     Record(bool),
+    /// Continues the app should memini die while it is stopped.
+    Guardian,
 }
 
 /// A worker that runs.
@@ -44,6 +47,8 @@ pub struct Worker {
     pub output: Option<(String, u64)>,
     /// Whether it has told that the record is on disk.
     written: bool,
+    /// Whether it has told that it stands guard.
+    ready: bool,
 }
 
 /// A worker that has ended.
@@ -104,6 +109,7 @@ impl Workers {
             end: None,
             output: None,
             written: false,
+            ready: false,
         });
         Ok(())
     }
@@ -125,6 +131,11 @@ impl Workers {
             groups.push(worker.id);
             groups.extend(worker.hook_group);
         }
+    }
+
+    /// Whether the guardian stands guard.
+    pub fn are_guarded(&self) -> bool {
+        self.table.iter().any(|worker| worker.role == Role::Guardian && worker.ready)
     }
 
     /// Signals the hook of this run.
@@ -183,6 +194,7 @@ impl Role {
         match self {
             Self::Hook(_) => "a hook",
             Self::Record(_) => "the record",
+            Self::Guardian => "the brake",
         }
     }
 }
@@ -217,12 +229,13 @@ impl Worker {
         let who = self.role;
         let run = match who {
             Role::Hook(run) => run.0,
-            Role::Record(_) => 0,
+            Role::Record(_) | Role::Guardian => 0,
         };
         match Report::parse(line) {
             Some(Report::Group(id)) => self.hook_group = ProcessId::new(id),
             Some(Report::Tail(text)) => log::info!("hook {run} | {text}"),
             Some(Report::Output(bytes, file)) => self.output = Some((file.to_owned(), bytes)),
+            Some(Report::Ready) => self.ready = true,
             Some(Report::Written) => self.written = true,
             Some(Report::Code(code)) => self.end = Some(HookEnd::Ended(Exit::Code(code))),
             Some(Report::Signal(number)) => {
