@@ -26,6 +26,7 @@ const SETTLE: Duration = Duration::from_micros(50);
 
 /// How long the tree goes on until it may be stopped again, and how often it is looked at meanwhile.
 const RUN: Duration = Duration::from_micros(300);
+#[allow(dead_code)]
 const GLANCE: Duration = Duration::from_micros(50);
 
 /// Before that it is stopped only if so large a part of the room is gone.
@@ -79,7 +80,7 @@ impl Brake {
         self.is_stopped() && self.defied
     }
 
-    const fn is_stopped(&self) -> bool {
+    pub(super) const fn is_stopped(&self) -> bool {
         matches!(self.state, State::Stopped { .. })
     }
 
@@ -154,6 +155,8 @@ impl Engine {
         }
         self.brake.stop(self.now);
         commands.push(Command::Brake);
+        // It counts for the kernel, and is room that the app may need within milliseconds.
+        self.watch.free_ballast(commands);
         commands.push(Command::ReadFull);
         true
     }
@@ -176,7 +179,7 @@ impl Engine {
 
     /// Between two looks at a tree that runs under watch. It does not run while memini looks where there is only one core.
     fn glance(&self) -> Duration {
-        if self.settings.cores > 1 { GLANCE } else { RUN }
+        RUN
     }
 
     /// Says how often it was braked, once it is over.

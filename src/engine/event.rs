@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::looks::LastLooks;
 use super::settings::Stage;
 use crate::cgroup::reading::{Reading, Stat};
 pub use crate::sys::process::Exit;
@@ -277,6 +278,11 @@ pub enum Note {
         /// For how long in all.
         #[serde(serialize_with = "seconds")]
         stopped: Duration,
+    },
+    /// The last looks before the kernel's OOM killer was seen to have killed: they tell why memini was too late.
+    LastLooks {
+        /// The oldest first.
+        looks: LastLooks,
     },
     /// memini was woken late: it was descheduled, throttled or stopped.
     LateWake {

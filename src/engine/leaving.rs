@@ -78,6 +78,9 @@ impl Engine {
             // Another process of the group, or the app itself in the moment in which memini killed it: told either way.
             commands.push(Command::Note(Note::OomKill { times }));
         }
+        if oom_killed || times > 0 {
+            commands.push(Command::Note(Note::LastLooks { looks: self.looks.last() }));
+        }
         commands.push(Command::Note(Note::AppExited { exit, oom_killed, stopped }));
         let code = match (oom_killed, stopped) {
             (true, _) => remapped(OOM_KILLED, &self.settings),

@@ -152,6 +152,12 @@ impl Levels {
         self.tracks.get(..self.count).unwrap_or_default()
     }
 
+    /// What is gauged, or its bound, where the least room is left.
+    pub fn nearest(&self) -> u64 {
+        let room = |track: &&Track| track.seen.room().unwrap_or(u64::MAX);
+        self.tracks().iter().min_by_key(room).map_or(0, |track| track.seen.gauged)
+    }
+
     /// Whether any level may have reached a stage, as far as its usage tells.
     pub fn are_high(&self) -> bool {
         let high = |track: &Track| track.steps.lowest().is_some_and(|lowest| track.seen.usage >= lowest);

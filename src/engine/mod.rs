@@ -32,6 +32,7 @@ mod ladder;
 mod late;
 mod leaving;
 mod levels;
+pub mod looks;
 mod oom;
 #[cfg(test)]
 mod properties;
@@ -45,11 +46,14 @@ pub mod time;
 mod urgency;
 mod watch;
 
+use std::time::Duration;
+
 use brake::Brake;
 use event::{Command, Event};
 use hooks::Runs;
 use late::Late;
 use leaving::Leaving;
+use looks::Looks;
 use oom::Oom;
 use settings::Settings;
 use stop::Stop;
@@ -80,6 +84,7 @@ pub struct Engine {
     runs: Runs,
     oom: Oom,
     late: Late,
+    looks: Looks,
     /// Whether no process is left but memini.
     alone: bool,
 }
@@ -97,6 +102,7 @@ impl Engine {
             runs: Runs::default(),
             oom: Oom::default(),
             late: Late::default(),
+            looks: Looks::default(),
             alone: false,
         }
     }
@@ -110,6 +116,9 @@ impl Engine {
             // The first reading waits for the app's start, however long that takes.
             let due = self.deadline().filter(|_| self.watch.has_begun());
             self.late.check(now, due, commands);
+            if matches!(event, Event::Deadline) {
+                self.looks.is_late(due.map_or(Duration::ZERO, |due| now.since(due)));
+            }
         }
         self.now = self.now.max(now);
         match event {

@@ -35,6 +35,11 @@ impl Oom {
         Some(kills.saturating_sub(noted)).filter(|times| *times > 0)
     }
 
+    /// Whether it has killed and that is not told yet.
+    pub const fn is_pending(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// How often it has killed without that being noted yet. Asked at the app's end, when nothing will outlive anything.
     pub fn untold(&self) -> u64 {
         self.noted.map_or(0, |noted| self.seen.saturating_sub(noted))

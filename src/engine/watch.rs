@@ -194,13 +194,18 @@ impl Engine {
         }
         if let Some(times) = reading.events.and_then(|events| self.oom.check(self.now, events.oom_kill)) {
             commands.push(Command::Note(Note::OomKill { times }));
+            commands.push(Command::Note(Note::LastLooks { looks: self.looks.last() }));
         }
         if !self.watches() {
             return;
         }
         let times = (self.now, self.brake.running_time(self.now));
         let wary = self.is_wary();
-        let Some(view) = self.watch.take(times, reading, &self.settings, wary, commands) else { return };
+        let view = self.watch.take(times, reading, &self.settings, wary, commands);
+        if !self.oom.is_pending() {
+            self.looks.take(self.now, self.watch.levels.nearest(), self.brake.is_stopped());
+        }
+        let Some(view) = view else { return };
         if self.brake(&view, commands) {
             return;
         }
@@ -251,7 +256,8 @@ impl Engine {
     fn take_ballast(&mut self, view: &View, commands: &mut Vec<Command>) {
         let (Some(limit), Some(room)) = (view.sample.limit, view.sample.room) else { return };
         let bytes = BALLAST.min(limit / BALLAST_SHARE);
-        let ample = bytes > 0 && room >= bytes.saturating_mul(BALLAST_ROOM);
+        let calm = !self.brake.is_active() && !self.watch.is_outrun();
+        let ample = calm && bytes > 0 && room >= bytes.saturating_mul(BALLAST_ROOM);
         let idle = !self.settings.dry_run && !self.watch.ballast && matches!(self.phase, Phase::Running);
         if ample && idle && view.reached < Stage::Stop {
             self.watch.ballast = true;

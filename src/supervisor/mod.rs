@@ -68,7 +68,7 @@ const EVENTS_AT_ONCE: usize = 256;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// A wait that is not longer than this is not slept: to fall asleep and to be woken takes as long.
-const NAP: Duration = Duration::from_micros(60);
+const NAP: Duration = Duration::from_micros(0);
 
 /// Who is stopped by somebody else is looked up again when the brake was not needed for so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -177,6 +177,7 @@ impl Recording {
             | Note::CaptureSkipped { .. }
             | Note::LimitChanged { .. }
             | Note::Braked { .. }
+            | Note::LastLooks { .. }
             | Note::LateWake { .. }
             | Note::Thrashing { .. } => Weight::Common,
             _ => Weight::Essential,

@@ -28,6 +28,7 @@ impl Sentence<'_> {
             | Note::LimitChanged { .. }
             | Note::StopNotNeeded { .. }
             | Note::Braked { .. }
+            | Note::LastLooks { .. }
             | Note::CaptureSkipped { .. } => Loudness::Info,
             Note::AppExited { oom_killed: false, .. } => Loudness::Debug,
             Note::LateWake { .. } => Loudness::Debug,
@@ -112,6 +113,12 @@ impl fmt::Display for Sentence<'_> {
                 let s = if *times == 1 { "" } else { "s" };
                 let stopped = Span(*stopped);
                 write!(out, "the app grew faster than could be followed: braked {times} time{s}, {stopped} in all")
+            }
+            Note::LastLooks { looks } => {
+                let Some(look) = looks.last().copied().flatten() else {
+                    return out.write_str("memory was never looked at");
+                };
+                write!(out, "the last look at memory came {} late and saw {}", Span(look.late), Size(look.gauged))
             }
             Note::LateWake { late, times } => {
                 write!(out, "woken {} late, {times} times so far: the machine is busy or throttled", Span(*late))
