@@ -76,6 +76,7 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("gauge", "working-set", |config| format!("{:?}", config.gauge), "WorkingSet"),
     ("limit", "256m", |config| format!("{:?}", config.soft_limit), "Some(268435456)"),
     ("no-watch", "true", |config| config.watch.to_string(), "false"),
+    ("no-brake", "true", |config| config.brake.to_string(), "false"),
     ("dry-run", "true", |config| config.dry_run.to_string(), "true"),
     (
         "hook",

@@ -1,9 +1,9 @@
 //! The brake: growth that would reach the limit before memini could look again is stopped for a moment, and looked at.
 //!
 //! The tree is stopped (SIGSTOP) and memory read until it stands still; then the ladder decides on numbers that cannot run
-//! away meanwhile, and the tree goes on unless it is to be killed. While it runs again it is looked at without sleeping, so
-//! that no scheduler comes between, until it either grows slowly enough to be followed in the usual way or has to be
-//! stopped once more. A growth that nobody could follow becomes one that can be followed.
+//! away meanwhile, and the tree goes on unless it is to be killed. A moment later it is looked at again, until it either
+//! grows slowly enough to be followed in the usual way or has to be stopped once more. A growth that nobody could follow
+//! becomes one that can be followed.
 
 use std::time::Duration;
 
@@ -24,13 +24,9 @@ pub(super) const LONGEST_STOP: Duration = Duration::from_millis(2);
 /// there first: zeroing a huge page takes that long.
 const SETTLE: Duration = Duration::from_micros(50);
 
-/// How long the tree goes on until it may be stopped again, and how often it is looked at meanwhile.
+/// How long the tree goes on until it is looked at again. Memini sleeps meanwhile: to wait busily uses up the share of the
+/// processor that a woken process needs to be run at once, and lost twice as many races.
 const RUN: Duration = Duration::from_micros(300);
-#[allow(dead_code)]
-const GLANCE: Duration = Duration::from_micros(50);
-
-/// Before that it is stopped only if so large a part of the room is gone.
-const GAIN: u64 = 4;
 
 /// Brakes that are no farther apart than this are told of as one.
 const SERIES: Duration = Duration::from_secs(1);
@@ -43,8 +39,8 @@ enum State {
     Free,
     /// The tree is stopped, and is read again `next`; it goes on at `until` at the latest.
     Stopped { since: Moment, until: Moment, next: Moment, seen: Option<u64> },
-    /// It goes on, and is watched without a pause until then.
-    Watched { until: Moment, next: Moment, gauged: u64, room: u64 },
+    /// It goes on, and is looked at again then.
+    Watched { next: Moment },
 }
 
 /// The brake, and what it has done.
@@ -118,18 +114,10 @@ impl Brake {
         true
     }
 
-    fn watch(&mut self, now: Moment, view: &View, glance: Duration) {
-        let room = view.sample.room.unwrap_or(0);
-        let (until, next) = (now.after(RUN), now.after(glance));
-        self.state = State::Watched { until, next, gauged: view.sample.gauged, room };
-    }
-
-    /// Whether a tree that runs under watch may be stopped again.
-    fn has_had_its_turn(&self, now: Moment, view: &View) -> bool {
+    /// Whether the tree may be stopped again.
+    fn has_had_its_turn(&self, now: Moment) -> bool {
         match self.state {
-            State::Watched { until, gauged, room, .. } => {
-                now >= until || view.sample.gauged.saturating_sub(gauged) > room / GAIN
-            }
+            State::Watched { next } => now >= next,
             State::Free | State::Stopped { .. } => true,
         }
     }
@@ -144,13 +132,11 @@ impl Engine {
             self.brake.defied = !stands_still;
             return !stands_still && !self.is_to_be_killed(view);
         }
-        if !self.watch.is_outrun() {
-            if self.brake.has_had_its_turn(self.now, view) {
-                self.brake.state = State::Free;
-            }
+        if !self.brake.has_had_its_turn(self.now) {
             return false;
         }
-        if !self.brake.has_had_its_turn(self.now, view) {
+        self.brake.state = State::Free;
+        if !self.watch.is_outrun() {
             return false;
         }
         self.brake.stop(self.now);
@@ -161,25 +147,13 @@ impl Engine {
         true
     }
 
-    /// After everything else: the tree goes on, or is watched on.
-    pub(super) fn release(&mut self, view: Option<&View>, commands: &mut Vec<Command>) {
-        let glance = self.glance();
+    /// After everything else: the tree goes on, unless it is to be killed.
+    pub(super) fn release(&mut self, commands: &mut Vec<Command>) {
         let killed = matches!(self.phase, Phase::Stopping(stop) if stop.is_kill());
         if self.brake.end_stop(self.now) && !killed {
             commands.push(Command::Release);
-            if let Some(view) = view {
-                self.brake.watch(self.now, view, glance);
-            }
-        } else if killed {
-            self.brake.state = State::Free;
-        } else if let State::Watched { next, .. } = &mut self.brake.state {
-            *next = self.now.after(glance);
+            self.brake.state = State::Watched { next: self.now.after(RUN) };
         }
-    }
-
-    /// Between two looks at a tree that runs under watch. It does not run while memini looks where there is only one core.
-    fn glance(&self) -> Duration {
-        RUN
     }
 
     /// Says how often it was braked, once it is over.
@@ -195,6 +169,151 @@ impl Engine {
     pub(super) fn tell_brakes_that_are_over(&mut self, commands: &mut Vec<Command>) {
         if self.brake.times > 0 && !self.brake.is_active() && self.now.since(self.brake.last) >= SERIES {
             self.tell_brakes(commands);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::{Event, Exit};
+    use crate::engine::settings::{Settings, Stage};
+    use crate::engine::simulator::{GIB, MIB, Memory, Scene, World};
+
+    const LIMIT: u64 = 256 * MIB;
+
+    /// An app that fills so many bytes a second from the start.
+    fn fill(settings: Settings, limit: u64, rate: f64) -> World {
+        World::new(settings, limit, move |time| Memory { heap: (rate * time) as u64, cache: 0 })
+    }
+
+    fn brakes(world: &World) -> usize {
+        world.log.iter().filter(|(_, command)| *command == Command::Brake).count()
+    }
+
+    #[test]
+    fn what_nobody_could_follow_is_followed_and_ended_before_the_limit() {
+        for (cores, fastest) in [(1, 3e9), (2, 6e9)] {
+            for rate in [1e9, 2e9, fastest] {
+                let mut world = fill(Settings { cores, ..Settings::default() }, LIMIT, rate);
+                // As late as a busy machine makes memini.
+                world.lateness = Duration::from_millis(2);
+                let world = world.play(Duration::from_secs(60));
+                assert_eq!(world.exit_code(), Some(75), "{rate} {cores}");
+                assert!(brakes(&world) > 0, "{rate} {cores}");
+                let told = world.log.iter().find_map(|(_, command)| match command {
+                    Command::Note(Note::Braked { times, stopped }) => Some((*times, *stopped)),
+                    _ => None,
+                });
+                let (times, stopped) = told.expect("it is told");
+                assert_eq!(times as usize, brakes(&world));
+                assert!(stopped >= world.stopped, "{stopped:?} {:?}", world.stopped);
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_brake_the_same_fill_is_lost() {
+        let mut world = fill(Settings { brake: false, ..Settings::default() }, 64 * MIB, 6e9);
+        world.lateness = Duration::from_millis(4);
+        let world = world.play(Duration::from_secs(60));
+        assert_eq!((world.exit_code(), brakes(&world)), (Some(137), 0));
+    }
+
+    #[test]
+    fn what_can_be_followed_is_never_braked() {
+        for (limit, rate) in [(LIMIT, 20e6), (GIB, 200e6)] {
+            let world = fill(Settings::default(), limit, rate).play(Duration::from_secs(60));
+            assert_eq!((world.exit_code(), brakes(&world)), (Some(75), 0), "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_batch_that_ends_below_the_limit_goes_on_and_is_not_stopped() {
+        let memory =
+            |time: f64| Memory { heap: ((time - 1.0).max(0.0) * 4e9).min(0.9 * LIMIT as f64) as u64, cache: 0 };
+        let world = World::new(Settings { cores: 2, ..Settings::default() }, LIMIT, memory);
+        let world = world.play(Duration::from_secs(60));
+        assert!(brakes(&world) > 0);
+        assert_eq!(world.exit_code(), None);
+        assert!(world.stopped < Duration::from_millis(20), "{:?}", world.stopped);
+    }
+
+    #[test]
+    fn page_cache_is_not_braked_however_fast_it_is_read() {
+        let memory = |time: f64| Memory { heap: 150 * MIB, cache: (time * 4e9) as u64 };
+        let world =
+            World::new(Settings { cores: 2, ..Settings::default() }, LIMIT, memory).play(Duration::from_secs(60));
+        assert!(brakes(&world) <= 3, "{}", brakes(&world));
+    }
+
+    /// Braked at 80% after 60% a millisecond before.
+    fn braked() -> Scene {
+        let mut scene = Scene::new(Settings::default());
+        scene.tell(Duration::ZERO, Event::CanBrake(true));
+        scene.read(60, 0);
+        scene.now = scene.now.after(Duration::from_millis(1));
+        assert_eq!(scene.read(80, 0), [Command::Brake, Command::FreeBallast, Command::ReadFull]);
+        scene
+    }
+
+    #[test]
+    fn a_tree_that_stands_still_goes_on_at_once() {
+        let mut scene = braked();
+        assert_eq!(scene.read(81, 0), [], "it may still grow");
+        assert_eq!(scene.wait(), (SETTLE, vec![Command::ReadFull]));
+        let commands = scene.read(81, 0);
+        assert!(matches!(commands[0], Command::Note(Note::StageBegan { stage: Stage::Capture, .. })), "{commands:?}");
+        assert_eq!(commands.last(), Some(&Command::Release));
+        assert_eq!(scene.wait().0, RUN);
+    }
+
+    #[test]
+    fn a_tree_that_does_not_stand_still_goes_on_after_two_milliseconds() {
+        let mut scene = braked();
+        let mut waited = Duration::ZERO;
+        for reading in 0.. {
+            let commands = scene.read(81 + u64::min(reading, 8), 0);
+            if commands.contains(&Command::Release) {
+                break;
+            }
+            assert_eq!(commands, []);
+            waited += scene.wait().0;
+        }
+        assert!(waited <= LONGEST_STOP, "{waited:?}");
+    }
+
+    #[test]
+    fn what_even_a_stop_does_not_stop_is_killed_without_a_look_at_its_processes() {
+        let mut scene = braked();
+        scene.now = scene.now.before(Duration::from_micros(1900));
+        assert_eq!(scene.read(90, 0), []);
+        scene.now = scene.now.before(Duration::from_micros(900));
+        let commands = scene.read(98, 0);
+        let order: Vec<_> = [Command::FreezeTree, Command::KillTree]
+            .iter()
+            .map(|wanted| commands.iter().position(|command| command == wanted).expect("both"))
+            .collect();
+        assert_eq!(order[1], order[0] + 1, "{commands:?}");
+        assert!(!commands.contains(&Command::Release) && !commands.contains(&Command::NoteProcesses));
+    }
+
+    #[test]
+    fn nothing_is_left_stopped_when_memory_cannot_be_read_or_the_app_ends() {
+        let commands = braked().tell(Duration::ZERO, Event::ReadingFailed);
+        assert_eq!(commands, [Command::Release]);
+        let commands = braked().exit(Exit::Code(3));
+        assert_eq!(commands[0], Command::Release);
+    }
+
+    #[test]
+    fn whoever_may_not_be_braked_is_not() {
+        for (brake, dry_run, able) in [(false, false, true), (true, true, true), (true, false, false)] {
+            let mut scene = Scene::new(Settings { brake, dry_run, ..Settings::default() });
+            scene.tell(Duration::ZERO, Event::CanBrake(able));
+            scene.read(60, 0);
+            scene.now = scene.now.after(Duration::from_millis(1));
+            assert!(!scene.read(80, 0).contains(&Command::Brake), "{brake} {dry_run} {able}");
         }
     }
 }

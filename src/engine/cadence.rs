@@ -25,10 +25,11 @@ pub fn ceiling(cores: u32) -> f64 {
     (f64::from(cores.max(1)) * BYTES_PER_CORE).min(BYTES_PER_MACHINE)
 }
 
-/// How long to sleep when the next threshold is so many bytes away. `urgent`: near the end, and growing.
-pub fn sleep(distance: u64, ceiling: f64, urgent: bool) -> Duration {
+/// How long to sleep when the next threshold is so many bytes away, and the next look comes so late. `urgent`: near the end,
+/// and growing.
+pub fn sleep(distance: u64, ceiling: f64, lateness: Duration, urgent: bool) -> Duration {
     let floor = if urgent { URGENT_FLOOR } else { FLOOR };
-    span(distance as f64 / ceiling).clamp(floor, LONGEST)
+    span(distance as f64 / ceiling).saturating_sub(lateness).clamp(floor, LONGEST)
 }
 
 #[cfg(test)]
@@ -54,7 +55,11 @@ mod tests {
             (6_000_000_000, false, 1_000_000),
             (u64::MAX, true, 1_000_000),
         ] {
-            assert_eq!(sleep(distance, 6e9, urgent), Duration::from_micros(micros), "{distance} {urgent}");
+            assert_eq!(
+                sleep(distance, 6e9, Duration::ZERO, urgent),
+                Duration::from_micros(micros),
+                "{distance} {urgent}"
+            );
         }
     }
 }

@@ -11,6 +11,34 @@ const LATE: Duration = Duration::from_millis(100);
 /// A throttled container is late all the time: it is counted, and told of once a minute.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// How long a late wake is kept in mind: a machine that was busy is likely to be so still.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// How late memini was woken lately: the most of the last second or two.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lateness {
+    since: Moment,
+    now: Duration,
+    before: Duration,
+}
+
+impl Lateness {
+    /// Memini was woken so late.
+    pub fn add(&mut self, now: Moment, late: Duration) {
+        let age = now.since(self.since);
+        if age >= REMEMBERED {
+            let before = if age < REMEMBERED.saturating_mul(2) { self.now } else { Duration::ZERO };
+            *self = Self { since: now, now: Duration::ZERO, before };
+        }
+        self.now = self.now.max(late);
+    }
+
+    /// How late it may be the next time.
+    pub fn expected(&self) -> Duration {
+        self.now.max(self.before)
+    }
+}
+
 /// Counts late wakes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Late {
@@ -33,6 +61,19 @@ impl Late {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lateness_to_be_expected_is_the_most_of_the_last_seconds() {
+        let mut lateness = Lateness::default();
+        let expected: Vec<u128> =
+            [(5000, 20), (5500, 3), (5999, 1), (6000, 2), (6900, 0), (7000, 1), (8500, 0), (11_000, 0)]
+                .map(|(millis, late)| {
+                    lateness.add(Moment::default().after(Duration::from_millis(millis)), Duration::from_millis(late));
+                    lateness.expected().as_millis()
+                })
+                .to_vec();
+        assert_eq!(expected, [20, 20, 20, 20, 20, 2, 1, 0]);
+    }
 
     #[test]
     fn late_wakes_are_all_counted_and_told_once_a_minute() {

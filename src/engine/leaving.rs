@@ -69,7 +69,7 @@ impl Engine {
             Phase::Stopping(stop) => (true, stop.is_kill()),
             Phase::Leaving(_) | Phase::Gone => return,
         };
-        self.release(None, commands);
+        self.release(commands);
         self.tell_brakes(commands);
         let by_kill = exit == Exit::Signal(Signal::KILL) && !killed;
         let oom_killed = by_kill && self.oom.explains_death(self.now);
@@ -315,7 +315,9 @@ mod tests {
         assert!(scene.read(98, 0).contains(&Command::KillTree));
         scene.read(0, 1);
         let commands = scene.exit(killed);
-        assert_eq!(commands[..2], [Command::Note(Note::OomKill { times: 1 }), noted(killed, false, true)]);
+        assert_eq!(commands[0], Command::Note(Note::OomKill { times: 1 }));
+        assert!(matches!(commands[1], Command::Note(Note::LastLooks { .. })));
+        assert_eq!(commands[2], noted(killed, false, true));
         assert_eq!(scene.tell(secs(0), Event::Recorded), [Command::Exit(75)]);
     }
 

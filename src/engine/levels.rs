@@ -19,6 +19,9 @@ const NEAR: u64 = 10;
 /// jitter of the kernel's counters alone stays above it.
 const GROWING: f64 = 5.0;
 
+/// At the growth of the last milliseconds the limit is nearer than this many seconds: something is going on.
+const BURSTING: f64 = 1.0;
+
 /// What is known of one level.
 #[derive(Clone, Copy, Debug, Default)]
 struct Track {
@@ -61,12 +64,15 @@ impl Track {
     }
 
     /// How long the fastest fill takes to the next thing that matters here.
-    fn sleep(&self, ceiling: f64) -> Duration {
+    fn sleep(&self, ceiling: f64, lateness: Duration) -> Duration {
         let Some(limit) = self.seen.limit else { return cadence::LONGEST };
         let bytes = self.seen.gauged;
         let end = self.steps.of(Stage::Stop).or(self.steps.of(Stage::Kill));
         let near = end.is_some_and(|end| bytes >= end.saturating_sub(limit / NEAR));
-        cadence::sleep(self.distance, ceiling, near && self.seconds_left() < GROWING)
+        // On a busy machine a look comes late. That is no reason to look more often as long as nothing grows.
+        let grows = seconds_until(limit.saturating_sub(bytes), self.burst.rate()).is_some_and(|left| left < BURSTING);
+        let lateness = if grows { lateness } else { Duration::ZERO };
+        cadence::sleep(self.distance, ceiling, lateness, near && self.seconds_left() < GROWING)
     }
 
     /// Whether the growth of the last milliseconds would pass a limit of the kernel's within this time.
@@ -170,8 +176,14 @@ impl Levels {
     }
 
     /// How long memini may sleep.
-    pub fn sleep(&self, ceiling: f64) -> Duration {
-        self.tracks().iter().map(|track| track.sleep(ceiling)).min().unwrap_or(cadence::LONGEST)
+    pub fn sleep(&self, ceiling: f64, lateness: Duration) -> Duration {
+        self.tracks().iter().map(|track| track.sleep(ceiling, lateness)).min().unwrap_or(cadence::LONGEST)
+    }
+
+    /// Seconds until the first limit is reached at the growth of the last milliseconds.
+    pub fn seconds_left(&self) -> f64 {
+        let left = |track: &Track| track.seen.room().and_then(|room| seconds_until(room, track.burst.rate()));
+        self.tracks().iter().filter_map(left).fold(f64::INFINITY, f64::min)
     }
 
     /// Whether any limit would be passed within this time.
@@ -369,12 +381,12 @@ mod tests {
     fn the_sleep_is_the_shortest_of_all_levels_and_long_where_no_limit_is() {
         let ceiling = 6e9;
         let unlimited = Level { limit: None, ..own(900) };
-        assert_eq!(taken(&[unlimited], &Settings::default()).sleep(ceiling), cadence::LONGEST);
-        assert_eq!(taken(&[], &Settings::default()).sleep(ceiling), cadence::LONGEST);
+        assert_eq!(taken(&[unlimited], &Settings::default()).sleep(ceiling, Duration::ZERO), cadence::LONGEST);
+        assert_eq!(taken(&[], &Settings::default()).sleep(ceiling, Duration::ZERO), cadence::LONGEST);
         let parent = Level { scope: Scope::Ancestor(1), ..own(540) };
-        let both = taken(&[own(0), parent], &Settings::default()).sleep(ceiling);
-        assert_eq!(both, taken(&[own(540)], &Settings::default()).sleep(ceiling));
-        assert!(both < taken(&[own(0)], &Settings::default()).sleep(ceiling));
+        let both = taken(&[own(0), parent], &Settings::default()).sleep(ceiling, Duration::ZERO);
+        assert_eq!(both, taken(&[own(540)], &Settings::default()).sleep(ceiling, Duration::ZERO));
+        assert!(both < taken(&[own(0)], &Settings::default()).sleep(ceiling, Duration::ZERO));
     }
 
     #[test]
@@ -386,7 +398,7 @@ mod tests {
                 let now = Moment::default().after(Duration::from_secs(second));
                 levels.take(now, &reading(&[own(usage)]), true, &settings);
             }
-            assert_eq!(levels.sleep(6e9).as_micros(), micros, "{from} to {to}");
+            assert_eq!(levels.sleep(6e9, Duration::ZERO).as_micros(), micros, "{from} to {to}");
         }
     }
 }

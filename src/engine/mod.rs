@@ -60,6 +60,10 @@ use stop::Stop;
 use time::Moment;
 use watch::Watch;
 
+/// With fewer seconds than this until the limit, memini does nothing but look: to start a process takes a millisecond or
+/// more, and then there is one more that wants the processor.
+const PRESSED: f64 = 0.25;
+
 /// Where the app stands.
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -117,7 +121,9 @@ impl Engine {
             let due = self.deadline().filter(|_| self.watch.has_begun());
             self.late.check(now, due, commands);
             if matches!(event, Event::Deadline) {
-                self.looks.is_late(due.map_or(Duration::ZERO, |due| now.since(due)));
+                let late = due.map_or(Duration::ZERO, |due| now.since(due));
+                self.looks.is_late(late);
+                self.watch.lateness.add(now, late);
             }
         }
         self.now = self.now.max(now);
@@ -125,7 +131,7 @@ impl Engine {
             Event::Reading(reading) => self.read(reading, commands),
             Event::ReadingFailed => {
                 self.watch.failed(self.now);
-                self.release(None, commands);
+                self.release(commands);
             }
             Event::CanBrake(able) => {
                 self.watch.brakes = able && self.settings.brake && !self.settings.dry_run;
@@ -162,6 +168,11 @@ impl Engine {
         let brake = self.brake.deadline().filter(|_| self.watches());
         let next = [phase, reading, brake, self.runs.deadline()].into_iter().flatten().min()?;
         Some(next.max(self.now))
+    }
+
+    /// Whether memory grows so fast that nothing else may take memini's time now.
+    pub fn is_pressed(&self) -> bool {
+        self.watches() && self.watch.levels.seconds_left() < PRESSED
     }
 
     /// Whether a reading will be decided on, whatever it shows.

@@ -6,6 +6,7 @@ use super::brake::LATENESS;
 use super::cadence::{self, LONGEST};
 use super::captures::{Captures, Gate, Ration};
 use super::event::{Command, Note};
+use super::late::Lateness;
 use super::levels::{Levels, View};
 use super::settings::{Settings, Stage};
 use super::thrash::Thrash;
@@ -45,6 +46,8 @@ pub(super) struct Watch {
     pub(super) pretended: Option<Moment>,
     /// Whether the tree can be stopped for a moment, and be sure to go on whatever becomes of memini.
     pub(super) brakes: bool,
+    /// How late memini was woken lately.
+    pub(super) lateness: Lateness,
     ceiling: f64,
     sleep: Duration,
     next: Moment,
@@ -81,6 +84,7 @@ impl Watch {
             thrash: Thrash::default(),
             pretended: None,
             brakes: false,
+            lateness: Lateness::default(),
             ceiling: cadence::ceiling(settings.cores),
             sleep: LONGEST,
             next: now,
@@ -134,7 +138,7 @@ impl Watch {
 
     /// Whether a limit may be passed before the next look, so that the tree must not go on unwatched.
     pub(super) fn is_outrun(&self) -> bool {
-        self.brakes && self.levels.are_outrun(self.sleep.saturating_add(LATENESS))
+        self.brakes && self.levels.are_outrun(self.sleep.saturating_add(LATENESS.max(self.lateness.expected())))
     }
 
     /// Takes the numbers. `None`: too few of them to decide anything on, and if more are to be had, they are asked for.
@@ -152,7 +156,7 @@ impl Watch {
         }
         let full = std::mem::take(&mut self.asked) || reading.levels().iter().any(|level| level.stat.is_some());
         self.levels.take(running_time, reading, full, settings);
-        self.sleep = self.levels.sleep(self.ceiling).max(settings.reading_pause);
+        self.sleep = self.levels.sleep(self.ceiling, self.lateness.expected()).max(settings.reading_pause);
         if full {
             self.last_full = Some(now);
         }
@@ -216,7 +220,7 @@ impl Engine {
             Phase::Stopping(stop) => self.reconsider(stop, &view, commands),
             _ => self.decide(&view, commands),
         }
-        self.release(Some(&view), commands);
+        self.release(commands);
         self.tell_brakes_that_are_over(commands);
     }
 
@@ -256,7 +260,7 @@ impl Engine {
     fn take_ballast(&mut self, view: &View, commands: &mut Vec<Command>) {
         let (Some(limit), Some(room)) = (view.sample.limit, view.sample.room) else { return };
         let bytes = BALLAST.min(limit / BALLAST_SHARE);
-        let calm = !self.brake.is_active() && !self.watch.is_outrun();
+        let calm = !self.brake.is_active() && !self.is_pressed();
         let ample = calm && bytes > 0 && room >= bytes.saturating_mul(BALLAST_ROOM);
         let idle = !self.settings.dry_run && !self.watch.ballast && matches!(self.phase, Phase::Running);
         if ample && idle && view.reached < Stage::Stop {

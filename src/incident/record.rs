@@ -436,6 +436,7 @@ mod tests {
             "configured_hooks",
             "hooks",
             "artifacts",
+            "brakes",
             "processes",
             "timeline",
             "timeline_entries_lost",

@@ -67,14 +67,11 @@ const EVENTS_AT_ONCE: usize = 256;
 /// Without anything else to do, the loop comes round this often: a lost wake-up must not last.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// A wait that is not longer than this is not slept: to fall asleep and to be woken takes as long.
-const NAP: Duration = Duration::from_micros(0);
-
 /// Who is stopped by somebody else is looked up again when the brake was not needed for so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a record waits while the app is braked: it takes a process, and for its start memini sees nothing.
-const RECORD_DELAY: Duration = Duration::from_millis(20);
+/// How long a record may wait because memory leaves no time for it.
+const LONGEST_HOLD: Duration = Duration::from_millis(250);
 
 /// memini's clock: what the engine calls a moment.
 #[derive(Clone, Copy, Debug)]
@@ -134,8 +131,10 @@ pub struct Supervisor {
     facts_for: Option<Stage>,
     /// The stages of this incident for which they were.
     facts_taken: Vec<Stage>,
-    /// When the tree was stopped for a moment, first and last in a series.
-    braked: Option<(Moment, Moment)>,
+    /// When the tree was last stopped for a moment.
+    braked: Option<Moment>,
+    /// Since when a record waits for memory to leave time for it.
+    held: Option<Moment>,
     /// As long as memini lives, and no longer, this end of the guardian's pipe is open.
     lifeline: Option<OwnedFd>,
     is_guarded: bool,
@@ -201,6 +200,7 @@ impl Supervisor {
             facts_for: None,
             facts_taken: Vec::with_capacity(Stage::LADDER.len()),
             braked: None,
+            held: None,
             lifeline: None,
             is_guarded: false,
             pending,
@@ -289,7 +289,7 @@ impl Supervisor {
     }
 
     fn write_record_if_due(&mut self, now: Moment) {
-        if self.record_held_until().is_some_and(|until| until > now) {
+        if self.holds_record(now) {
             return;
         }
         if self.recording.write_if_due(now, &self.config, &mut self.workers).is_err() {
@@ -297,10 +297,13 @@ impl Supervisor {
         }
     }
 
-    /// A record waits while the app is braked, but not for ever.
-    fn record_held_until(&self) -> Option<Moment> {
-        let (first, last) = self.braked.filter(|_| !self.app_exit_told)?;
-        Some(last.after(RECORD_DELAY).min(first.after(LOOK_AGAIN)))
+    /// Whether the next record has to wait: its worker would take time that memory does not leave. But not for ever.
+    fn holds_record(&mut self, now: Moment) -> bool {
+        if self.app_exit_told || !self.engine.is_pressed() {
+            self.held = None;
+            return false;
+        }
+        now.since(*self.held.get_or_insert(now)) < LONGEST_HOLD
     }
 
     fn timeout(&self) -> Duration {
@@ -308,11 +311,10 @@ impl Supervisor {
             return Duration::ZERO;
         }
         let now = self.clock.now();
-        let record =
-            self.recording.due(&self.workers).map(|due| self.record_held_until().map_or(due, |held| due.max(held)));
+        // While it is held, the engine's deadlines bring the loop round often enough.
+        let record = if self.held.is_some() { None } else { self.recording.due(&self.workers) };
         let due = [self.engine.deadline(), record];
-        let timeout = due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE);
-        if timeout <= NAP { Duration::ZERO } else { timeout }
+        due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
     }
 
     /// Reads signals and passes on what is meant for the app.
@@ -434,7 +436,9 @@ impl Supervisor {
                 return;
             }
         }
-        if let Some(stage) = self.facts_for.take() {
+        // If there is no time for it now, there will be when the tree stands still, or when the app is asked to leave.
+        if let Some(stage) = self.facts_for.filter(|_| !self.engine.is_pressed()) {
+            self.facts_for = None;
             self.note_processes(stage);
         }
     }
@@ -530,11 +534,9 @@ impl Supervisor {
 
     fn brake(&mut self) {
         let now = self.clock.now();
-        let series = self.braked.filter(|(_, last)| now.since(*last) < LOOK_AGAIN);
-        if series.is_none() {
+        if self.braked.replace(now).is_none_or(|last| now.since(last) >= LOOK_AGAIN) {
             self.tree.look_who_is_stopped();
         }
-        self.braked = Some((series.map_or(now, |(first, _)| first), now));
         self.spare_workers();
         self.tree.brake(&self.spared);
     }
