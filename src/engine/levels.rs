@@ -15,9 +15,9 @@ use crate::cgroup::reading::{Level, MAX_LEVELS, Reading, Scope};
 /// Near the end: within a tenth of the limit of the stop or kill threshold.
 const NEAR: u64 = 10;
 
-/// Growing, as far as the cadence is concerned: at the fastest rate the limit is nearer than this many seconds. The
-/// jitter of the kernel's counters alone stays above it.
-const GROWING: f64 = 5.0;
+/// Growing, as far as the cadence is concerned: at the rate of the last instant the limit is nearer than this many seconds.
+/// The jitter of the kernel's counters alone stays above it, and a step is forgotten at once.
+const GROWING: f64 = 1.0;
 
 /// At the growth of the last milliseconds the limit is nearer than this many seconds: something is going on.
 const BURSTING: f64 = 1.0;
@@ -72,7 +72,7 @@ impl Track {
         // On a busy machine a look comes late. That is no reason to look more often as long as nothing grows.
         let grows = seconds_until(limit.saturating_sub(bytes), self.burst.rate()).is_some_and(|left| left < BURSTING);
         let lateness = if grows { lateness } else { Duration::ZERO };
-        cadence::sleep(self.distance, ceiling, lateness, near && self.seconds_left() < GROWING)
+        cadence::sleep(self.distance, ceiling, lateness, near && self.is_growing())
     }
 
     /// Whether the growth of the last milliseconds would pass a limit of the kernel's within this time.
@@ -80,6 +80,11 @@ impl Track {
         let enforced = matches!(self.seen.scope, Scope::Own | Scope::Ancestor(_));
         let gained = self.burst.rate() * span.as_secs_f64();
         enforced && gained > 0.0 && self.seen.room().is_some_and(|room| gained >= room as f64)
+    }
+
+    fn is_growing(&self) -> bool {
+        let left = self.seen.room().and_then(|room| seconds_until(room, self.rates.instant()));
+        left.is_some_and(|left| left < GROWING)
     }
 
     /// Seconds until the limit at the fastest rate.
@@ -392,7 +397,9 @@ mod tests {
     #[test]
     fn near_the_end_the_floor_is_lower_while_it_grows() {
         let settings = Settings { hooks: vec![Stage::Capture], ..Settings::default() };
-        for (from, to, micros) in [(960, 969, 500), (969, 969, 2000), (799, 799, 2000), (790, 799, 2000)] {
+        for (from, to, micros) in
+            [(930, 969, 500), (960, 969, 2000), (969, 969, 2000), (799, 799, 2000), (790, 799, 2000)]
+        {
             let mut levels = Levels::default();
             for (second, usage) in [(0, from), (1, to)] {
                 let now = Moment::default().after(Duration::from_secs(second));

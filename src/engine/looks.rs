@@ -17,19 +17,18 @@ pub struct Look {
     pub at: Moment,
     /// What thresholds are compared with, or its bound; bytes.
     pub gauged: u64,
-    /// How much later than planned.
-    #[serde(rename = "late_us", serialize_with = "microseconds")]
-    pub late: Duration,
+    /// How many microseconds later than planned.
+    pub late_us: u32,
     /// Whether the tree was stopped for it.
     pub braked: bool,
 }
 
 fn since_start<S: Serializer>(at: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
-    microseconds(&at.since(Moment::default()), serializer)
+    serializer.serialize_u64(micros(at.since(Moment::default())))
 }
 
-fn microseconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// The last looks, the oldest first.
@@ -51,8 +50,8 @@ impl Looks {
     pub(super) fn take(&mut self, now: Moment, gauged: u64, braked: bool) {
         self.kept.rotate_left(1);
         if let Some(last) = self.kept.last_mut() {
-            let late = std::mem::take(&mut self.late);
-            *last = Some(Look { at: now, gauged, late, braked });
+            let late_us = u32::try_from(micros(std::mem::take(&mut self.late))).unwrap_or(u32::MAX);
+            *last = Some(Look { at: now, gauged, late_us, braked });
         }
     }
 

@@ -52,6 +52,11 @@ impl Rates {
         self.long.max(self.short)
     }
 
+    /// The average over an instant.
+    pub fn instant(&self) -> f64 {
+        self.instant
+    }
+
     /// The highest of all averages: for what cannot wait.
     pub fn fastest(&self) -> f64 {
         self.steady().max(self.instant)

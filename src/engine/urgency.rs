@@ -15,6 +15,13 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Growth must go on for this long, or for an eighth of the time that is left, before it is believed.
 const CONFIRM: f64 = 1.0;
 
+/// With so little time left nobody could shut down in it: half of it may be spent on certainty, but no more than half of
+/// this. A heap that is touched at the start, as fast as can be, up to 95%, is told from a leak by nothing but its end.
+const TOO_LITTLE: f64 = 0.25;
+
+/// The wait has so many parts, and sudden growth must have gone on in the last one or two of them.
+const PARTS: f64 = 16.0;
+
 /// What must have been gained meanwhile, as a share of what the rate foretold. A single step gains nothing after it.
 const BELIEVED: f64 = 0.25;
 
@@ -36,6 +43,8 @@ struct Claim {
     until: Moment,
     gauged: u64,
     rate: f64,
+    /// Where it stood at the beginning of this part of the wait, and of the one before.
+    marks: [(Moment, u64); 2],
 }
 
 /// What is to be done.
@@ -97,8 +106,8 @@ impl Urgency {
             return Need::None;
         }
         match claim {
-            Some(claim) if now < claim.until => self.claim = Some(claim),
-            Some(claim) if claim.holds(now, view.sample.gauged, room, enough) => {
+            Some(claim) if now < claim.until => self.claim = Some(claim.with(now, view.sample.gauged)),
+            Some(claim) if claim.holds(now, view, room, enough) => {
                 return Need::Stop(StopReason::Urgent);
             }
             // Urgent by the rate, but not by what came of it: a step that the averages have not forgotten yet, or a tooth.
@@ -128,17 +137,37 @@ impl Claim {
     fn new(now: Moment, view: &View, room: u64) -> Self {
         // The highest rate tells how little time there may be; it is also the one that must prove true.
         let rate = view.fastest;
-        let wait = seconds_until(room, rate).map_or(CONFIRM, |seconds| (seconds / 8.0).min(CONFIRM));
-        Self { made: now, until: now.after(span(wait)), gauged: view.sample.gauged, rate }
+        let left = seconds_until(room, rate).unwrap_or(f64::INFINITY);
+        let wait = (left / 8.0).max(left.min(TOO_LITTLE) / 2.0).min(CONFIRM);
+        let gauged = view.sample.gauged;
+        Self { made: now, until: now.after(span(wait)), gauged, rate, marks: [(now, gauged); 2] }
+    }
+
+    /// It goes on: so much is gauged now.
+    fn with(mut self, now: Moment, gauged: u64) -> Self {
+        let [_, last] = self.marks;
+        if now.since(last.0) >= span(self.until.since(self.made).as_secs_f64() / PARTS) {
+            self.marks = [last, (now, gauged)];
+        }
+        self
+    }
+
+    /// Made with little time left.
+    fn is_sudden(&self) -> bool {
+        self.until.since(self.made) <= span(TOO_LITTLE / 2.0)
     }
 
     /// Whether enough of the growth came true, and what came true is urgent in itself: an average of 30 s still tells of
     /// a start-up that was fast, when the app only creeps.
-    fn holds(&self, now: Moment, gauged: u64, room: u64, enough: f64) -> bool {
+    /// Sudden growth must also go on still.
+    fn holds(&self, now: Moment, view: &View, room: u64, enough: f64) -> bool {
         let seconds = now.since(self.made).as_secs_f64();
-        let gained = gauged.saturating_sub(self.gauged) as f64;
+        let gained = view.sample.gauged.saturating_sub(self.gauged) as f64;
         let left = seconds_until(room, gained / seconds);
-        gained >= self.rate * seconds * BELIEVED && left.is_some_and(|left| left < enough)
+        let [(then, before), _] = self.marks;
+        let recent = view.sample.gauged.saturating_sub(before) as f64 / now.since(then).as_secs_f64();
+        let is_over = self.is_sudden() && recent < self.rate * BELIEVED;
+        !is_over && gained >= self.rate * seconds * BELIEVED && left.is_some_and(|left| left < enough)
     }
 }
 
@@ -223,9 +252,24 @@ mod tests {
     fn the_less_time_is_left_the_shorter_the_wait() {
         let rate = 700.0;
         assert_eq!(
-            needs(&[(0, view(930, rate)), (12, view(938, rate)), (13, view(939, rate))]),
+            needs(&[(0, view(930, rate)), (49, view(964, rate)), (50, view(965, rate))]),
             [Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]
         );
+        let rate = 70.0;
+        assert_eq!(
+            needs(&[(0, view(930, rate)), (124, view(938, rate)), (125, view(939, rate))]),
+            [Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]
+        );
+    }
+
+    #[test]
+    fn sudden_growth_that_has_ended_is_no_reason_to_stop() {
+        let climb = |end: u64| {
+            let millis = (0..=117).step_by(3);
+            millis.map(|millis| (millis, view((930 + millis * 3 / 10).min(end), 300.0))).collect::<Vec<_>>()
+        };
+        assert_eq!(needs(&climb(1000)).last(), Some(&Need::Stop(StopReason::Urgent)));
+        assert_eq!(needs(&climb(950)).last(), Some(&Need::Wait), "nothing was added for 50 ms");
     }
 
     #[test]

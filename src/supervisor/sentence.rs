@@ -1,6 +1,7 @@
 //! What the engine notes, as sentences for the log.
 
 use std::fmt;
+use std::time::Duration;
 
 use log::Level as Loudness;
 
@@ -118,7 +119,12 @@ impl fmt::Display for Sentence<'_> {
                 let Some(look) = looks.last().copied().flatten() else {
                     return out.write_str("memory was never looked at");
                 };
-                write!(out, "the last look at memory came {} late and saw {}", Span(look.late), Size(look.gauged))
+                write!(
+                    out,
+                    "the last look at memory came {} late and saw {}",
+                    Span(Duration::from_micros(look.late_us.into())),
+                    Size(look.gauged)
+                )
             }
             Note::LateWake { late, times } => {
                 write!(out, "woken {} late, {times} times so far: the machine is busy or throttled", Span(*late))

@@ -279,6 +279,7 @@ mod tests {
             end: None,
             output: None,
             written: false,
+            ready: false,
         });
         (workers, File::from(writer))
     }
