@@ -12,7 +12,7 @@
  *   two LIMIT           two threads
  *   huge LIMIT          two threads with huge pages
  *   populate LIMIT [B]  MAP_POPULATE, B bytes (4 MiB) a call
- *   fork LIMIT          children that fill a share each, four at a time
+ *   fork LIMIT BYTES    children that fill so many bytes each and hold them, four at a time
  *   tmpfs LIMIT FILE    writes to a file
  *   spin LIMIT CORE     no memory at all: keeps a core busy
  *   idle LIMIT          nothing at all
@@ -45,7 +45,7 @@
 #define AT_A_TIME 4
 
 static const char *farewell;
-static size_t limit, most;
+static size_t most;
 
 static void leave(int signal)
 {
@@ -126,10 +126,8 @@ static void populate(size_t bytes)
         map(bytes, MAP_POPULATE);
 }
 
-/* Each child fills a thirty-second of the limit and holds it. */
-static void breed(void)
+static void breed(size_t share)
 {
-    size_t share = limit / 32;
     int done[2], running = 0;
     char byte = 0;
     if (pipe(done))
@@ -196,8 +194,7 @@ int main(int count, char **arguments)
     if (count - optind < 2)
         errx(2, "what?");
     const char *kind = arguments[optind], *value = optind + 2 < count ? arguments[optind + 2] : NULL;
-    limit = strtoul(arguments[optind + 1], NULL, 10);
-    most = 4 * limit;
+    most = 4 * strtoul(arguments[optind + 1], NULL, 10);
     if (ignores) {
         signal(SIGTERM, SIG_IGN);
     } else if (strcmp(kind, "run")) {
@@ -217,8 +214,8 @@ int main(int count, char **arguments)
         two(*kind == 'h');
     } else if (!strcmp(kind, "populate")) {
         populate(value ? strtoul(value, NULL, 10) : 4 * MIB);
-    } else if (!strcmp(kind, "fork")) {
-        breed();
+    } else if (!strcmp(kind, "fork") && value) {
+        breed(strtoul(value, NULL, 10));
     } else if (!strcmp(kind, "tmpfs") && value) {
         write_to(value);
     } else if (!strcmp(kind, "spin") && value) {
