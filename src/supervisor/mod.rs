@@ -230,8 +230,8 @@ impl Supervisor {
         if let Some(events) = self.watch.as_ref().and_then(Watch::events) {
             wait.add(events, Interest::Priority, Token::MemoryEvent);
         }
-        for worker in self.workers.iter() {
-            wait.add(worker.report(), Interest::Read, Token::Reports);
+        for report in self.workers.reports() {
+            wait.add(report, Interest::Read, Token::Reports);
         }
         let timeout = self.timeout();
         self.attention.adapt(self.engine.deadline().map(|deadline| deadline.since(self.clock.now())));

@@ -36,6 +36,8 @@ pub struct Worker {
     exec: ExecResult,
     report: File,
     line: Vec<u8>,
+    /// Its end of the pipe is closed: it will say nothing more.
+    is_silent: bool,
     /// The process group of the hook, once the worker has told it.
     hook_group: Option<ProcessId>,
     /// How the hook ended, as far as the worker has told it.
@@ -100,6 +102,7 @@ impl Workers {
             exec: child.exec,
             report: File::from(reader),
             line: Vec::with_capacity(LONGEST_REPORT),
+            is_silent: false,
             hook_group: None,
             end: None,
             output: None,
@@ -108,9 +111,10 @@ impl Workers {
         Ok(())
     }
 
-    /// The workers.
-    pub fn iter(&self) -> impl Iterator<Item = &Worker> {
-        self.table.iter()
+    /// Where reports may still come from. A worker's end of the pipe closes before the worker has ended; a closed pipe is
+    /// ready all the time, and whoever waited for it with a higher priority would keep the worker from ending at all.
+    pub fn reports(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.table.iter().filter(|worker| !worker.is_silent).map(|worker| worker.report.as_fd())
     }
 
     /// Whether a worker of this role runs.
@@ -188,17 +192,16 @@ impl Role {
 }
 
 impl Worker {
-    /// Where its reports come from.
-    pub fn report(&self) -> BorrowedFd<'_> {
-        self.report.as_fd()
-    }
-
     /// Reads and acts on what is there; whether there may be more.
     fn listen(&mut self) -> bool {
         let mut buffer = [0; 2048];
         let count = match self.report.read(&mut buffer) {
             Ok(count) if count > 0 => count,
-            _ => return false,
+            Ok(_) => {
+                self.is_silent = true;
+                return false;
+            }
+            Err(_) => return false,
         };
         for byte in buffer.iter().take(count) {
             if *byte == b'\n' {
@@ -236,5 +239,54 @@ impl Worker {
             }
             None => log::debug!("a worker said {line:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::poll::{Interest, Wait};
+    use std::io::Write;
+    use std::time::Duration;
+
+    /// A worker's place in the table, and the worker's end of its pipe.
+    fn workers() -> (Workers, File) {
+        let mut workers = Workers::new();
+        let program = Program::new(&["true".into()]).unwrap();
+        let child = spawn::spawn(&program, &Options::default()).unwrap();
+        let (reader, writer) = spawn::pipe().unwrap();
+        workers.table.push(Worker {
+            id: child.id,
+            role: Role::Record(false),
+            exec: child.exec,
+            report: File::from(reader),
+            line: Vec::new(),
+            is_silent: false,
+            hook_group: None,
+            end: None,
+            output: None,
+            written: false,
+        });
+        (workers, File::from(writer))
+    }
+
+    fn ready(workers: &Workers) -> usize {
+        let mut wait = Wait::new();
+        workers.reports().for_each(|report| wait.add(report, Interest::Read, ()));
+        wait.wait(Some(Duration::ZERO)).unwrap();
+        wait.ready().count()
+    }
+
+    #[test]
+    fn a_worker_that_has_closed_its_pipe_and_not_ended_yet_wakes_nobody_again() {
+        let (mut workers, mut writer) = workers();
+        assert_eq!(ready(&workers), 0);
+        writer.write_all(b"written\n").unwrap();
+        assert_eq!(ready(&workers), 1);
+        drop(writer);
+        for _ in 0..2 {
+            workers.listen();
+        }
+        assert_eq!((ready(&workers), workers.table[0].written), (0, true));
     }
 }
