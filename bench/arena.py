@@ -221,8 +221,8 @@ class Arena:
         """Starts a command as PID 1 of a namespace of its own, in the group. A tmpfs is mounted at `scratch`."""
         joins = [word for place in group.folders for word in ("-j", place / "cgroup.procs")]
         words = [self.launch, *joins, "-t", folder / "scratch", "-r", rights, "--", *command]
-        return subprocess.Popen([str(word) for word in words], cwd=folder, env=self.variables | (variables or {}),
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, **more)
+        more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | more
+        return subprocess.Popen([str(word) for word in words], cwd=folder, env=self.variables | (variables or {}), **more)
 
     def run(self, group, rights, command, folder, patience, variables=None):
         """Runs a command so to its end."""
