@@ -294,7 +294,7 @@ def run(peer, track, limit, fill, own):
             complete = peer.name == "memini" and code == 75 and incident_of(folder)
             evidence = "incident" if complete else "log line" if peer.words and peer.words in log else "none"
             return {"oom": group.oom_kills() > 0, "left": left.exists(), "evidence": evidence, "seconds": seconds,
-                    "odd": "" if happened else f"nothing happened: {log[-200:]!r}"}
+                    "odd": "" if happened or code is not None else f"nothing happened: {log[-200:]!r}"}
     finally:
         group.remove()
 
