@@ -26,6 +26,8 @@ RATES = {"2 MB/s": 2_000_000, "20 MB/s": 20_000_000, "200 MB/s": 200_000_000, "f
 CELLS = [(limit, fill) for limit in (64, 256) for fill in RATES] + [(1024, "200 MB/s"), (1024, "flat out")]
 # How long a fill with a rate goes on until the limit. Seconds.
 CLIMB = 8
+# Where it begins at the highest: every guard must see it below its threshold.
+HIGHEST_START = 0.7
 
 GUARD = """\
 #!/bin/sh
@@ -279,7 +281,7 @@ def run(peer, track, limit, fill, own):
             app = [track.fill, "-l", left, "-p", int(pause * 1000)]
             rate = RATES[fill]
             if rate and room / rate > 2:
-                app += ["-s", int(max(room * 0.5, room * 0.95 - CLIMB * rate))]
+                app += ["-s", int(min(max(room * 0.5, room * 0.95 - CLIMB * rate), room * HIGHEST_START))]
             app += ["rate", limit * MIB, rate] if rate else ["one", limit * MIB]
             watching = Watching(peer, track, group, folder, app, int(room * SHARE))
             try:
@@ -369,7 +371,7 @@ def report(peers, rows, uses, seconds):
         "# Side by side with other guards", f"Made by `bench/race --peers` in {seconds / 60:.0f} minutes; not edited by hand.", "\n".join(guards),
         f"Each is PID 1 (tini for the shell loop) of a namespace in a memory cgroup with the limit, as root with the capabilities that Docker gives. "
         f"Where it takes a size for the app, that is {SHARE:.0%} of what the limit leaves beside the guard's own memory. The app begins at a random "
-        f"moment of the guard's interval; a fill with a rate begins at 50% of the room, or where {CLIMB} s of it are left. The app leaves at once on "
+        f"moment of the guard's interval; a fill with a rate begins at 50% of the room, or where {CLIMB} s of it are left, but at {HIGHEST_START:.0%} at the most. The app leaves at once on "
         "SIGTERM or SIGINT and makes a file; a run ends when that file is there or the kernel has killed. Evidence: a complete incident, or a line of the "
         "log that says that memory was the reason. Time: until then, from the guard's start, the random wait not counted.",
         "\n".join(lines)])
