@@ -22,6 +22,9 @@ const GROWING: f64 = 1.0;
 /// At the growth of the last milliseconds the limit is nearer than this many seconds: something is going on.
 const BURSTING: f64 = 1.0;
 
+/// What the kernel charges in advance for each core (64 pages): usage jitters by that.
+const STOCK: u64 = 64 * 4096;
+
 /// What is known of one level.
 #[derive(Clone, Copy, Debug, Default)]
 struct Track {
@@ -32,6 +35,8 @@ struct Track {
     unreachable: Option<Stage>,
     rates: Rates,
     burst: Burst,
+    /// What was seen when it was last measured.
+    measured: Option<Gauged>,
     swap_usage: u64,
     swap_capacity: u64,
     /// The limit that was last told of, if it was.
@@ -53,6 +58,11 @@ impl Track {
         self.seen = Gauged::new(&level, settings.gauge, soft, full);
         (self.steps, self.unreachable) =
             self.seen.limit.map_or_else(Default::default, |limit| Steps::resolve(&settings.thresholds, limit));
+        match self.measured {
+            _ if self.seen.exact => self.measured = Some(self.seen),
+            Some(measured) if self.stands_still(settings.cores) => self.seen.gauged = self.bound(&measured),
+            _ => {}
+        }
         self.distance = self.steps.distance(self.seen.gauged, |stage| settings.acts_at(stage));
         if full && (swapped.0 > 0) != (swapped.1 > 0) {
             self.rates.skip();
@@ -61,6 +71,24 @@ impl Track {
             self.rates.add(now, self.seen.gauged);
         }
         self.burst.add(now, self.seen.usage, self.seen.exact.then_some(self.seen.gauged));
+    }
+
+    /// Whether usage is what it was when memory was last measured, and nothing is being reclaimed: then what it is made of
+    /// has not changed either.
+    fn stands_still(&self, cores: u32) -> bool {
+        let jitter = u64::from(cores.max(1)).saturating_mul(STOCK);
+        let used = self.seen.memory.saturating_add(jitter.saturating_mul(4));
+        let reclaims = self.seen.nominal.is_some_and(|limit| used > limit);
+        !reclaims
+            && self.measured.is_some_and(|measured| {
+                let same_stage = self.steps.reached(self.bound(&measured)) == self.steps.reached(measured.gauged);
+                same_stage && measured.limit == self.seen.limit && measured.memory.abs_diff(self.seen.memory) <= jitter
+            })
+    }
+
+    /// What can be gauged at most as long as nothing is reclaimed.
+    fn bound(&self, measured: &Gauged) -> u64 {
+        measured.gauged.saturating_add(self.seen.memory.saturating_sub(measured.memory))
     }
 
     /// How long the fastest fill takes to the next thing that matters here.
@@ -173,6 +201,11 @@ impl Levels {
     pub fn are_high(&self) -> bool {
         let high = |track: &Track| track.steps.lowest().is_some_and(|lowest| track.seen.usage >= lowest);
         self.tracks().iter().any(high)
+    }
+
+    /// Whether nothing has changed since memory was last measured.
+    pub fn stand_still(&self, cores: u32) -> bool {
+        self.tracks().iter().all(|track| track.stands_still(cores))
     }
 
     /// Whether some level can be swapped: then a fast reading tells nothing.

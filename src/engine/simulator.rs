@@ -441,6 +441,23 @@ fn a_plateau_at_94_percent_for_days_is_left_alone() {
     }
 }
 
+#[test]
+fn on_a_plateau_memory_is_looked_at_often_and_measured_seldom() {
+    let world = World::new(hooked(), GIB, |time| heap((0.94_f64.min(time / 300.0)) * GIB as f64)).play(seconds(900));
+    assert!(world.readings > 100 * 600, "{}", world.readings);
+    assert!(world.full_readings < world.readings / 4, "{}", world.full_readings);
+}
+
+#[test]
+fn growth_under_page_cache_that_makes_way_for_it_is_seen() {
+    for rate in [2e6, 20e6, 200e6] {
+        let world =
+            World::new(hooked(), GIB, move |time| Memory { heap: (0.3 * GIB as f64 + rate * time) as u64, cache: GIB });
+        let world = world.play(seconds(1000));
+        assert_eq!((world.exit_code(), &world.stages()[..3]), (Some(75), &Stage::LADDER[..3]), "{rate}");
+    }
+}
+
 // bench/calm's case jvm-start: a JVM with -XX:+AlwaysPreTouch whose heap is sized to the container.
 #[test]
 fn a_fast_start_up_to_a_plateau_at_95_percent_is_not_stopped() {

@@ -26,6 +26,9 @@ const BALLAST_ROOM: u64 = 8;
 /// once.
 const NEWS: u64 = 100;
 
+/// As long as nothing changes, memory is measured so often.
+const FRESH: Duration = Duration::from_millis(100);
+
 /// Memory is also back to normal when the app has just died, and that is no recovery: its end is heard of within this.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -48,6 +51,7 @@ pub(super) struct Watch {
     pub(super) brakes: bool,
     /// How late memini was woken lately.
     pub(super) lateness: Lateness,
+    cores: u32,
     ceiling: f64,
     sleep: Duration,
     next: Moment,
@@ -85,6 +89,7 @@ impl Watch {
             pretended: None,
             brakes: false,
             lateness: Lateness::default(),
+            cores: settings.cores,
             ceiling: cadence::ceiling(settings.cores),
             sleep: LONGEST,
             next: now,
@@ -107,7 +112,7 @@ impl Watch {
     pub(super) fn ask(&mut self, now: Moment, wary: bool) -> Command {
         self.schedule(now);
         let cold = self.last_full.is_none_or(|last| now.since(last) >= LONGEST);
-        if cold || wary || self.needs_full() {
+        if cold || wary || self.needs_full(now) {
             self.asked = true;
             Command::ReadFull
         } else {
@@ -131,9 +136,15 @@ impl Watch {
     }
 
     /// Whether a fast reading would not be enough: something is going on, or usage alone does not tell.
-    fn needs_full(&self) -> bool {
-        let busy = self.incident != Incident::None;
-        busy || self.levels.can_swap() || self.levels.are_high() || self.is_outrun()
+    fn needs_full(&self, now: Moment) -> bool {
+        let busy = self.incident != Incident::None || self.levels.are_high();
+        busy && !self.stands_still(now) || self.levels.can_swap() || self.is_outrun()
+    }
+
+    /// High, but as high as a moment ago: what takes ten times as long to read would tell nothing new.
+    fn stands_still(&self, now: Moment) -> bool {
+        let fresh = self.last_full.is_some_and(|last| now.since(last) < FRESH);
+        fresh && self.urgency.deadline().is_none() && self.levels.stand_still(self.cores)
     }
 
     /// Whether a limit may be passed before the next look, so that the tree must not go on unwatched.
@@ -161,7 +172,7 @@ impl Watch {
             self.last_full = Some(now);
         }
         self.schedule(now);
-        if !full && (wary || self.needs_full() || self.last_full.is_none()) {
+        if !full && (wary || self.needs_full(now) || self.last_full.is_none()) {
             self.asked = true;
             commands.push(Command::ReadFull);
             return None;
