@@ -63,7 +63,12 @@ impl Track {
             Some(measured) if self.stands_still(settings.cores) => self.seen.gauged = self.bound(&measured),
             _ => {}
         }
-        self.distance = self.steps.distance(self.seen.gauged, |stage| settings.acts_at(stage));
+        let distance = |from, to| {
+            let acts = |stage| (from..=to).contains(&stage) && settings.acts_at(stage);
+            self.steps.distance(self.seen.gauged, acts)
+        };
+        let end = distance(Stage::Stop, Stage::Kill).saturating_sub(cadence::MARGIN);
+        self.distance = distance(Stage::Trace, Stage::Capture).min(end);
         if full && (swapped.0 > 0) != (swapped.1 > 0) {
             self.rates.skip();
         }

@@ -118,9 +118,9 @@ impl Engine {
         }
         commands.push(note);
         self.watch.free_ballast(commands);
-        commands.push(Command::FreezeTree);
+        // What a stop does not stop is not to be looked at first.
         if !self.brake.is_defied() {
-            commands.push(Command::NoteProcesses);
+            commands.extend([Command::FreezeTree, Command::NoteProcesses]);
         }
         commands.push(Command::KillTree);
         self.phase = Phase::Stopping(self.kill_again_later());

@@ -110,6 +110,12 @@ enum Token {
     Reports,
 }
 
+/// What cannot wait where growth is ended by force. The rest stays in its order.
+const fn is_pressing(command: &Command) -> bool {
+    use Command::{FreeBallast, FreezeTree, KillTree, NoteProcesses, OpenIncident};
+    matches!(command, OpenIncident | FreeBallast | FreezeTree | NoteProcesses | KillTree)
+}
+
 /// Everything that PID 1 has.
 pub struct Supervisor {
     config: Config,
@@ -462,7 +468,13 @@ impl Supervisor {
             Pending::Recorded => self.engine.handle(now, Event::Recorded, &mut commands),
             Pending::Deadline => self.engine.handle(now, Event::Deadline, &mut commands),
         }
-        for command in &commands {
+        // A log line wakes whoever reads it, and may take its author's place on the processor: where growth is ended by
+        // force, that comes first.
+        let by_force = commands.contains(&Command::KillTree);
+        for command in commands.iter().filter(|command| by_force && is_pressing(command)) {
+            self.carry_out(command);
+        }
+        for command in commands.iter().filter(|command| !(by_force && is_pressing(command))) {
             self.carry_out(command);
         }
         self.commands = commands;
@@ -607,7 +619,7 @@ impl Supervisor {
                 };
             }
             // There was no incident: memory was filled faster than anybody could look. Now there is one.
-            Note::AppExited { oom_killed: true, .. } => self.recording.begin(),
+            Note::AppExited { oom_killed: true, .. } | Note::LastLooks { .. } => self.recording.begin(),
             _ => {}
         }
         self.recording.note(self.since_start(), note);
