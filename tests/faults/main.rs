@@ -1,0 +1,69 @@
+//! Faults: everything around memini breaks, or memini itself. Each fault is a real one, made with the kernel's own means;
+//! what is promised is that it costs log lines, and never the app.
+//!
+//! Needs root and the controllers memory, pids and freezer of cgroup v1. The tests of memini's own panics need the feature
+//! `injected-panic`.
+#![allow(missing_docs, reason = "tests are named as sentences")]
+
+#[allow(dead_code, unused_imports, reason = "a part of it serves here")]
+#[path = "../memory/support/mod.rs"]
+mod support;
+
+#[allow(dead_code, reason = "a part of it serves here")]
+#[path = "../support/process.rs"]
+mod process;
+
+mod cgroup_files;
+mod clocks;
+mod folder;
+mod held;
+mod log;
+#[cfg(feature = "injected-panic")]
+mod panics;
+mod scarce;
+mod stubborn;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// No test waits for a certain time; this is when it gives up.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What the kernel calls a memory cgroup's file in memini's mount namespace.
+const USAGE: &str = "memory.usage_in_bytes";
+
+/// Looks until it is so.
+fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !look() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Runs a command that must succeed.
+fn run(words: &[&str]) {
+    let output = Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The state of a process: `R`, `S`, `D`, `T`, `t`, `Z`; `None` if it is gone.
+fn state(id: i32) -> Option<char> {
+    process::state(u32::try_from(id).expect("a process id"))
+}
+
+/// The children of a process.
+fn children(id: i32) -> Vec<i32> {
+    let found = process::children(u32::try_from(id).expect("a process id"));
+    found.into_iter().map(|child| i32::try_from(child).expect("a process id")).collect()
+}
+
+/// The app of this memini: its first child, which workers only follow.
+fn app_of(memini: i32) -> i32 {
+    let mut found = Vec::new();
+    wait_until("the app", || {
+        found = children(memini);
+        !found.is_empty()
+    });
+    found.into_iter().min().expect("the app")
+}

@@ -1,0 +1,97 @@
+//! No descriptors and no processes left: workers do not start, and the app is watched and stopped all the same.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::support::{Group, MIB, Memini, Session};
+use crate::{process, run};
+
+/// The program under test.
+fn binary() -> String {
+    std::env::var("MEMINI").unwrap_or_else(|_| env!("CARGO_BIN_EXE_memini").to_owned())
+}
+
+/// An app that has come to 20 MiB.
+fn running(group: &Group, setup: &str) -> Session {
+    let memini = Memini::new(group).hook("capture=sh -c 'echo evidence'").setup(setup);
+    let mut session = memini.app(&[]).start();
+    session.tell("to 20");
+    session
+}
+
+/// It grows until it is stopped; no hook and no record could be made.
+fn is_stopped_without_workers(mut session: Session, group: &Group, why: &str) {
+    session.tell("to 55");
+    session.sees(&format!("cannot start hook 1: {why}; it is left out"));
+    session.begin("to 61.2");
+    let ended = session.end();
+    ended.assert_code(75).assert_says("sending SIGTERM to the app").assert_silent("internal error");
+    ended.assert_says(&format!("cannot start a worker: {why}; the incident is in this log only"));
+    assert!(!Path::new(&ended.dir()).join("incidents").exists());
+    assert_eq!(group.oom_kills(), 0);
+    assert!(group.number("memory.max_usage_in_bytes") > 58 * MIB);
+}
+
+#[test]
+fn with_few_descriptors_it_runs_the_app_or_refuses_and_nothing_in_between() {
+    let mut ran = 0;
+    for limit in 0..=24 {
+        let output = Command::new("prlimit")
+            .arg(format!("--nofile={limit}"))
+            .args([&binary(), "--dir", "/nonexistent/memini", "--", "/bin/true"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => ran += 1,
+            // The app itself needs some to be loaded.
+            Some(127) if log.contains("error while loading shared libraries") => {}
+            Some(125) => assert_eq!(log.lines().count(), 1, "{limit}: {log}"),
+            _ => panic!("{limit}: {}: {log}", output.status),
+        }
+        assert!(!log.contains("internal error") && !log.contains("panicked"), "{limit}: {log}");
+    }
+    assert!(ran > 8, "{ran}");
+}
+
+#[test]
+fn without_a_descriptor_left_the_app_is_stopped_all_the_same() {
+    let group = Group::new("descriptors", 64);
+    let session = running(&group, ":");
+    let id = session.id().cast_unsigned();
+    let open = (0..1024).filter(|number| process::link(id, &format!("fd/{number}")).is_some()).max().unwrap();
+    run(&["prlimit", "--pid", &id.to_string(), &format!("--nofile={}", open + 1)]);
+    is_stopped_without_workers(session, &group, "Too many open files (os error 24)");
+}
+
+#[test]
+fn without_a_process_left_in_the_group_the_app_is_stopped_all_the_same() {
+    let group = Group::new("processes", 64);
+    let pids = Group::of("pids", "processes");
+    let session = running(&group, &format!("echo 0 > {}/cgroup.procs", pids.path().display()));
+    pids.write("pids.max", &pids.number("pids.current").to_string());
+    is_stopped_without_workers(session, &group, "Resource temporarily unavailable (os error 11)");
+}
+
+#[test]
+fn without_a_process_left_to_the_user_the_app_is_stopped_all_the_same() {
+    let group = Group::new("user-processes", 64);
+    // A user of its own: the kernel counts all processes of one.
+    let setup = "chmod 755 $PLACE && mkdir -m 777 $PLACE/memini && \
+                 exec setpriv --reuid 64321 --regid 64321 --clear-groups --inh-caps=-all --bounding-set=-all \"$@\"";
+    let session = running(&group, setup);
+    let id = session.id().to_string();
+    run(&["prlimit", "--pid", &id, "--nproc=1:1"]);
+    is_stopped_without_workers(session, &group, "Resource temporarily unavailable (os error 11)");
+}
+
+#[test]
+fn an_app_that_cannot_be_forked_is_a_refusal() {
+    let group = Group::new("no-fork", 64);
+    let pids = Group::of("pids", "no-fork");
+    // memini itself is the last one that fits.
+    let setup = format!("echo 0 > {0}/cgroup.procs && echo 1 > {0}/pids.max", pids.path().display());
+    let ended = Memini::new(&group).setup(&setup).command(&["true"]).start().end();
+    ended.assert_code(125).assert_says("cannot start true: Resource temporarily unavailable (os error 11)");
+}
