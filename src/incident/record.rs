@@ -124,7 +124,8 @@ impl Record {
         let mut lists = self.all("processes").filter_map(|entry| entry.get("list")?.as_array());
         if let Some(list) = lists.rfind(|list| !list.is_empty()) {
             for process in list.iter().take(5) {
-                let size = ["rss_anon", "rss_file", "rss_shmem", "swap"].iter().map(|key| number(process, key)).sum();
+                let sizes = ["rss_anon", "rss_file", "rss_shmem", "swap"].map(|key| number(process, key));
+                let size = sizes.into_iter().fold(0, u64::saturating_add);
                 let name = text_of(process, "comm").replace('\n', " ");
                 writeln!(text, "process {} {name}: {}", number(process, "pid"), Size(size))?;
             }
@@ -507,7 +508,8 @@ mod tests {
 
     #[test]
     fn a_damaged_journal_costs_neither_the_record_nor_its_own_words() {
-        // Found by fuzzing: a time after the year 9999 ended the worker, and a header replaced the schema.
+        // Found by fuzzing: a time after the year 9999 ended the worker, sizes beyond 64 bits did, and a header replaced the
+        // schema.
         let header = json!({"id": "one", "schema": "x", "outcome": "stopped", "timeline_entries_lost": 0});
         for (time, at) in [
             (253_402_300_799_999_u64, json!("9999-12-31T23:59:59.999Z")),
@@ -515,12 +517,15 @@ mod tests {
             (u64::MAX, Value::Null),
         ] {
             let entry = json!({"event": "stage-began", "stage": "trace", "sample": sample(60), "unix_ms": time});
-            let record = Record::new(&format!("{header}\n{entry}\n"), 2, Vec::new());
+            let list = json!([{"pid": 7, "comm": "app", "rss_anon": u64::MAX, "rss_file": time}]);
+            let processes = json!({"event": "processes", "list": list});
+            let record = Record::new(&format!("{header}\n{entry}\n{processes}\n"), 2, Vec::new());
             let value: Value = serde_json::from_str(&record.json()).unwrap();
             assert_eq!((&value["began"], &value["timeline"][0]["at"]), (&at, &at));
             assert_eq!((&value["schema"], &value["outcome"]), (&json!(SCHEMA), &json!("open")));
             assert_eq!((&value["id"], &value["timeline_entries_lost"]), (&json!("one"), &json!(2)));
-            assert!(record.message("/folder").contains(" trace: "));
+            let message = record.message("/folder");
+            assert!(message.contains(" trace: ") && message.contains("process 7 app: 16 EiB"), "{message}");
         }
     }
 

@@ -483,6 +483,7 @@ impl Supervisor {
                     let folder = self.config.dir.join("incidents").join(name);
                     ::log::info!("exit code {code}; the evidence is in {}", folder.display());
                 }
+                self.tree.end_all();
                 self.exit = Some(*code);
             }
         }

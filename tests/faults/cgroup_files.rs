@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::support::{Ended, Group, Memini};
-use crate::{USAGE, run};
+use crate::{FILLER, USAGE, run_beside};
 
 /// An app that ends by itself: memini has to pass its exit code on, whatever it could read.
 fn passes_on(memini: Memini) -> Ended {
@@ -26,13 +26,19 @@ fn below(group: &Group, name: &str) -> PathBuf {
 #[test]
 fn a_file_that_cannot_be_read_or_holds_nonsense_costs_a_line_and_the_tree_is_watched() {
     for (name, fault, said) in [
-        // A folder cannot be mounted over a file, so everything is covered, and the folder stands among nothing else.
-        ("directory", "mount -t tmpfs none $GROUP && mkdir $GROUP/FILE", "Is a directory (os error 21)"),
+        (
+            "directory",
+            // A folder cannot be mounted over a file: it stands among files that are mounted where they have always been.
+            "mkdir $PLACE/real && mount --bind $GROUP $PLACE/real && mount -t tmpfs none $GROUP && mkdir $GROUP/FILE && \
+             for f in memory.limit_in_bytes memory.stat cgroup.procs; do \
+             touch $GROUP/$f && mount --bind $PLACE/real/$f $GROUP/$f; done",
+            "Is a directory (os error 21)",
+        ),
         ("overmounted", "mount -t tmpfs none $GROUP", "no memory.usage_in_bytes in "),
         ("empty", "touch $PLACE/bad && mount --bind $PLACE/bad $GROUP/FILE", "nothing there"),
         ("garbage", "echo lots > $PLACE/bad && mount --bind $PLACE/bad $GROUP/FILE", "\"lots\" is not a number"),
         ("negative", "echo -5 > $PLACE/bad && mount --bind $PLACE/bad $GROUP/FILE", "\"-5\" is below zero"),
-        ("fails", "mount --bind /proc/self/mem $GROUP/FILE", "Input/output error (os error 5)"),
+        ("fails", "mount --bind /proc/self/mem $GROUP/FILE", "(os error 3); memory is watched"),
     ] {
         let group = Group::new(&format!("bad-{name}"), 256);
         let memini = Memini::new(&group).setup(&fault.replace("FILE", USAGE)).options(&["--limit", "256MiB"]);
@@ -50,10 +56,10 @@ fn a_user_without_permission_watches_the_tree_and_is_stopped_in_time() {
          mount --bind $PLACE/bad $GROUP/{USAGE} && \
          exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all --bounding-set=-all \"$@\""
     );
-    let mut session = Memini::new(&group).setup(&setup).options(&["--limit", "64MiB"]).app(&[]).start();
-    session
-        .sees(&format!("{USAGE}: Permission denied (os error 13); memory is watched by what is there: process tree"));
-    session.begin("hold 62");
+    let mut session = Memini::new(&group).setup(&setup).options(&["--limit", "64MiB"]).command(&FILLER).start();
+    let said = format!("{USAGE}: Permission denied (os error 13); memory is watched by what is there: process tree");
+    session.sees(&said);
+    session.begin("go");
     session.end().assert_code(75).assert_says("exit code 75");
     assert_eq!(group.oom_kills(), 0);
 }
@@ -119,7 +125,7 @@ fn files_that_vanish_or_are_replaced_behind_open_descriptors_change_nothing() {
         session.tell("to 20");
         let fault = fault.replace("$GROUP", group.path().to_str().unwrap());
         let fault = fault.replace("$PLACE", session.place().to_str().unwrap());
-        run(&["nsenter", "--mount", "--target", &session.id().to_string(), "sh", "-c", &fault]);
+        run_beside(session.id(), &fault);
         // The app reads these files, too, but it need not.
         session.begin("hold 41.5");
         session.end().assert_code(75).assert_silent("nothing is decided");
@@ -132,7 +138,7 @@ fn without_proc_no_worker_starts_and_the_app_is_stopped_all_the_same() {
     let group = Group::new("no-proc", 64);
     let mut session = Memini::new(&group).hook("capture=echo ran").app(&[]).start();
     session.tell("to 20");
-    run(&["nsenter", "--mount", "--target", &session.id().to_string(), "umount", "--lazy", "/proc"]);
+    run_beside(session.id(), "mount -t tmpfs none /proc");
     session.tell("to 55");
     session.sees("cannot run /proc/self/exe: No such file or directory (os error 2); there is no worker for a hook");
     session.begin("to 61.2");

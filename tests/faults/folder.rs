@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::run;
+use crate::run_beside;
 use crate::support::{Ended, Group, Memini, Session};
 
 /// An app at the trace stage, whose incident is on disk.
@@ -50,7 +50,7 @@ fn a_folder_that_is_taken_away_replaced_or_made_read_only_keeps_nobody_from_leav
         let group = Group::new(&format!("folder-{name}"), 64);
         let session = in_an_incident(&group, ":");
         let fault = fault.replace("$DIR", session.dir().to_str().unwrap());
-        run(&["nsenter", "--mount", "--target", &session.id().to_string(), "sh", "-c", &fault]);
+        run_beside(session.id(), &fault);
         let ended = is_stopped(session, &group);
         ended.assert_says(said);
         if name == "removed" {

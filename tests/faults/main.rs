@@ -32,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// What the kernel calls a memory cgroup's file in memini's mount namespace.
 const USAGE: &str = "memory.usage_in_bytes";
 
+/// An app for users who may run nothing but the system's own programs: told to go, it fills memory until it is ended. (There
+/// is no end of a line in /dev/zero, and tail keeps the last ones.)
+const FILLER: [&str; 3] = ["sh", "-c", "read go; exec tail /dev/zero"];
+
 /// Looks until it is so.
 fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -45,6 +49,11 @@ fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
 fn run(words: &[&str]) {
     let output = Command::new(words[0]).args(&words[1..]).output().unwrap_or_else(|error| panic!("{words:?}: {error}"));
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a shell script in memini's namespaces.
+fn run_beside(memini: i32, script: &str) {
+    run(&["nsenter", "--mount", "--pid", "--target", &memini.to_string(), "sh", "-c", script]);
 }
 
 /// The state of a process: `R`, `S`, `D`, `T`, `t`, `Z`; `None` if it is gone.

@@ -14,11 +14,11 @@ fn memini<'a>(group: &'a Group, at: &str, as_init: bool) -> Memini<'a> {
 /// What is left is a plain init: it forwards, reaps, and passes the app's exit code on.
 fn is_plain_init(mut session: Session) -> Ended {
     session.sees(SAID);
-    session.tell("on SIGUSR1 say heard");
+    session.tell("on SIGUSR1 write $PLACE/heard 0");
     let id = session.id();
     let app = app_of(id);
     send("USR1", id);
-    session.hears("heard");
+    session.appears("heard");
     assert!(matches!(state(app), Some('S' | 'R')), "{:?}", state(app));
     // An orphan: whoever adopts it must reap it.
     session.tell("daemon exit 0");
