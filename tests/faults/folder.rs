@@ -6,7 +6,7 @@ use crate::run_beside;
 use crate::support::{Ended, Group, Memini, Session};
 
 /// An app at the trace stage, whose incident is on disk.
-fn in_an_incident<'a>(group: &'a Group, setup: &str) -> Session {
+fn in_an_incident(group: &Group, setup: &str) -> Session {
     let memini = Memini::new(group).hook("capture=sh -c 'echo evidence'").setup(setup);
     let mut session = memini.app(&[]).start();
     session.tell("to 42");
@@ -40,7 +40,7 @@ fn a_disk_without_a_byte_left_keeps_nobody_from_leaving() {
 #[test]
 fn a_folder_that_is_taken_away_replaced_or_made_read_only_keeps_nobody_from_leaving() {
     for (name, fault, said) in [
-        ("removed", "rm -rf $DIR", "exit code 75; the evidence is in "),
+        ("removed", "while ! rm -rf $DIR; do :; done", "exit code 75; the evidence is in "),
         ("file", "while ! rm -rf $DIR; do :; done; touch $DIR", "(os error 20)"),
         ("link", "while ! rm -rf $DIR; do :; done; ln -s /tmp $DIR", "it is a symbolic link"),
         ("foreign", "chown -R 12345 $DIR", "it belongs to user 12345"),
@@ -49,6 +49,7 @@ fn a_folder_that_is_taken_away_replaced_or_made_read_only_keeps_nobody_from_leav
     ] {
         let group = Group::new(&format!("folder-{name}"), 64);
         let session = in_an_incident(&group, ":");
+        session.recorded(1, "open");
         let fault = fault.replace("$DIR", session.dir().to_str().unwrap());
         run_beside(session.id(), &fault);
         let ended = is_stopped(session, &group);

@@ -5,7 +5,6 @@
 //! `injected-panic`.
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
-#[allow(dead_code, unused_imports, reason = "a part of it serves here")]
 #[path = "../memory/support/mod.rs"]
 mod support;
 

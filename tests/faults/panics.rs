@@ -45,10 +45,12 @@ fn at_the_start_and_on_the_first_reading_the_app_runs_on() {
 #[test]
 fn in_the_middle_of_a_climb_the_app_runs_on() {
     for as_init in [true, false] {
-        for at in ["Note(StageBegan", "OpenIncident", "TakeBallast", "RunHook", "HookEnded"] {
+        for (at, level) in
+            [("Note(StageBegan", 42), ("OpenIncident", 42), ("TakeBallast", 42), ("RunHook", 55), ("HookEnded", 55)]
+        {
             let group = Group::new("panic-climb", 64);
             let mut session = memini(&group, at, as_init).app(&[]).start();
-            session.tell("to 55");
+            session.tell(&format!("to {level}"));
             is_plain_init(session).assert_says(&format!("injected at {at}"));
         }
     }

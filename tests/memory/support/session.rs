@@ -202,11 +202,6 @@ impl Session {
         self.log.wait(text, count).unwrap_or_else(|| panic!("no {text:?} ({count}) in the log:\n{}", self.log.text()))
     }
 
-    /// Waits for a line of the app's.
-    pub fn hears(&self, text: &str) {
-        assert!(self.output.wait(text, 1).is_some(), "the app did not say {text:?}; the log:\n{}", self.log.text());
-    }
-
     /// Gives the app an instruction and waits until it has followed it.
     pub fn tell(&mut self, instruction: &str) {
         let done = format!("done {instruction}");
