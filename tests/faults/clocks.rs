@@ -1,6 +1,7 @@
 //! Clocks. What memini decides rests on CLOCK_MONOTONIC alone; the time of day only names and dates things.
 
-use crate::support::{Group, Memini};
+use crate::memini;
+use crate::support::Group;
 
 /// The kernel gives a time namespace its offsets before the first process is in it, and they never change: a clock that
 /// jumps at run time is none that anybody could have. A machine may have been up for any time, though.
@@ -13,9 +14,9 @@ fn a_machine_that_has_just_booted_or_runs_for_a_century_is_like_any_other() {
             "exec unshare --time --fork --kill-child --monotonic {offset} --boottime {offset} \
              unshare --pid --fork --kill-child --mount-proc -- \"$@\""
         );
-        let memini = Memini::new(&group).not_as_init().setup(&setup).hook("capture=sh -c 'echo evidence'");
+        let memini = memini(&group).not_as_init().setup(&setup).hook("capture=sh -c 'echo evidence'");
         let ended =
-            memini.options(&["--grace", "300ms"]).app(&["ignore SIGTERM", "to 55", "to 61.2", "pause"]).start().end();
+            memini.options(&["--grace", "300ms"]).app(&["ignore SIGTERM", "to 41", "to 48", "pause"]).start().end();
         ended.assert_code(75).assert_says("the app did not leave within 300 ms: killing it");
         let incident = ended.incident();
         assert_eq!(

@@ -2,23 +2,23 @@
 
 use std::fs;
 
-use crate::run_beside;
-use crate::support::{Ended, Group, Memini, Session};
+use crate::support::{Ended, Group, Session};
+use crate::{memini, run_beside};
 
 /// An app at the trace stage, whose incident is on disk.
 fn in_an_incident(group: &Group, setup: &str) -> Session {
-    let memini = Memini::new(group).hook("capture=sh -c 'echo evidence'").setup(setup);
+    let memini = memini(group).hook("capture=sh -c 'echo evidence'").setup(setup);
     let mut session = memini.app(&[]).start();
-    session.tell("to 42");
+    session.tell("to 35");
     session.sees("trace: ");
     session
 }
 
 /// The app goes on growing, and is stopped.
 fn is_stopped(mut session: Session, group: &Group) -> Ended {
-    session.tell("to 55");
+    session.tell("to 41");
     session.sees("hook 1 ");
-    session.begin("to 61.2");
+    session.begin("to 48");
     let ended = session.end();
     ended.assert_code(75).assert_says("sending SIGTERM to the app").assert_silent("internal error");
     assert_eq!(group.oom_kills(), 0);

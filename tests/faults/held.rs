@@ -5,8 +5,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::support::{Group, Memini, Session, send};
-use crate::{app_of, state, wait_until};
+use crate::support::{Group, Session, send};
+use crate::{app_of, memini, state, wait_until};
 
 /// Somebody who holds memini.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Holder {
 }
 
 fn running(name: &str, group: &Group) -> Session {
-    let mut session = Memini::new(group).hook("capture=sh -c 'echo evidence'").app(&[]).start();
+    let mut session = memini(group).hook("capture=sh -c 'echo evidence'").app(&[]).start();
     session.tell("to 20");
     assert!(!name.is_empty());
     session
@@ -51,7 +51,7 @@ fn when_it_is_let_go_it_decides_on_what_holds_then() {
             let mut session = running("grown", &group);
             let id = session.id();
             holder.hold(id);
-            session.tell("to 61.2");
+            session.tell("to 48");
             holder.release(id);
             session
         };
@@ -68,7 +68,7 @@ fn when_it_is_let_go_it_decides_on_what_holds_then() {
         session.tell("to 62");
         session.tell("to 20");
         holder.release(id);
-        session.tell("to 45");
+        session.tell("to 36");
         session.sees("trace: memory is at ");
         session.begin("exit 7");
         session.end().assert_code(7).assert_silent("stopping the app").assert_silent("capture: ");
@@ -79,7 +79,7 @@ fn when_it_is_let_go_it_decides_on_what_holds_then() {
 fn a_signal_that_came_while_it_was_held_arrives_afterwards() {
     for holder in [Holder::Signal, Holder::Debugger] {
         let group = Group::new(&format!("held-signal-{holder:?}"), 64);
-        let session = Memini::new(&group).app(&["on SIGTERM exit 9", "say ready"]).start();
+        let session = memini(&group).app(&["on SIGTERM exit 9", "say ready"]).start();
         session.sees("runs ");
         let id = session.id();
         let app = app_of(id);
@@ -100,12 +100,12 @@ fn an_app_under_a_debugger_is_stopped_and_killed_like_any_other() {
         [("leaves", &["say ready"][..], "stopped"), ("ignores", &["ignore SIGTERM", "say ready"], "killed")]
     {
         let group = Group::new(&format!("traced-{name}"), 64);
-        let mut session = Memini::new(&group).options(&["--grace", "500ms"]).app(instructions).start();
+        let mut session = memini(&group).options(&["--grace", "500ms"]).app(instructions).start();
         session.tell("to 20");
         let app = app_of(session.id());
         let app = Pid::from_raw(app);
         ptrace::seize(app, ptrace::Options::empty()).unwrap();
-        session.begin("to 61.2");
+        session.begin("to 48");
         // The debugger lets it have each signal, as debuggers do.
         loop {
             match waitpid(app, None).unwrap() {
@@ -125,13 +125,13 @@ fn an_app_under_a_debugger_is_stopped_and_killed_like_any_other() {
 fn an_app_that_a_debugger_holds_is_killed_when_its_time_is_over() {
     let group = Group::new("traced-held", 64);
     let options = ["--grace", "300ms"];
-    let mut session = Memini::new(&group).options(&options).app(&["fork pause", "on SIGUSR1 to 61.2"]).start();
+    let mut session = memini(&group).options(&options).app(&["fork pause", "on SIGUSR1 to 48"]).start();
     session.tell("to 20");
     let app = Pid::from_raw(app_of(session.id()));
     // Its memory is somebody else's, and it is the one that is held.
     ptrace::attach(app).unwrap();
     assert!(matches!(waitpid(app, None), Ok(WaitStatus::Stopped(..))));
-    let filler = crate::support::neighbour(&group, &["to 61.2", "say full", "pause"]);
+    let filler = crate::support::neighbour(&group, &["to 48", "say full", "pause"]);
     filler.hears("full");
     session.sees("the app did not leave within 300 ms: killing it");
     assert!(matches!(waitpid(app, None), Ok(WaitStatus::Signaled(_, Signal::SIGKILL, _))));

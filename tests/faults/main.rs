@@ -25,6 +25,8 @@ mod stubborn;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use support::{Group, Memini};
+
 /// No test waits for a certain time; this is when it gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -42,6 +44,13 @@ fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// memini with thresholds that leave much room above them: what is told apart here is not who is faster. Trace begins at
+/// 32 of 64 MiB, capture at 38.4, stop at 44.8.
+fn memini(group: &Group) -> Memini<'_> {
+    let thresholds = ["--trace-at", "50%", "--capture-at", "60%", "--stop-at", "70%", "--stop-when", "level"];
+    Memini::new(group).options(&thresholds)
 }
 
 /// Runs a command that must succeed.

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{Group, MIB, Memini, Session};
-use crate::{FILLER, process, run};
+use crate::support::{Group, MIB, Session};
+use crate::{FILLER, memini, process, run};
 
 /// The program under test.
 fn binary() -> String {
@@ -12,7 +12,7 @@ fn binary() -> String {
 
 /// An app that has come to 20 MiB.
 fn running(group: &Group, setup: &str) -> Session {
-    let memini = Memini::new(group).hook("capture=sh -c 'echo evidence'").setup(setup);
+    let memini = memini(group).hook("capture=sh -c 'echo evidence'").setup(setup);
     let mut session = memini.app(&[]).start();
     session.tell("to 20");
     session
@@ -20,15 +20,15 @@ fn running(group: &Group, setup: &str) -> Session {
 
 /// It grows until it is stopped; no hook and no record could be made.
 fn is_stopped_without_workers(mut session: Session, group: &Group, error: i32) {
-    session.tell("to 55");
+    session.tell("to 41");
     session.sees(&format!("(os error {error}); it is left out"));
-    session.begin("to 61.2");
+    session.begin("to 48");
     let ended = session.end();
     ended.assert_code(75).assert_says("sending SIGTERM to the app").assert_silent("internal error");
     ended.assert_says("cannot start hook 1: ").assert_says("cannot start a worker: ");
     ended.assert_says(&format!("(os error {error}); the incident is in this log only"));
     assert_eq!(group.oom_kills(), 0);
-    assert!(group.number("memory.max_usage_in_bytes") > 58 * MIB);
+    assert!(group.number("memory.max_usage_in_bytes") > 44 * MIB);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn without_a_process_left_to_the_user_the_app_is_stopped_all_the_same() {
     // A user of its own: the kernel counts all processes of one. These are memini and the app.
     let setup = "chmod 755 $PLACE && mkdir -m 777 $PLACE/memini && \
                  prlimit --nproc=2:2 --pid $$ && exec setpriv --reuid 64321 --regid 64321 --clear-groups --inh-caps=-all --bounding-set=-all \"$@\"";
-    let memini = Memini::new(&group).hook("capture=sh -c 'echo evidence'").setup(setup);
+    let memini = memini(&group).hook("capture=sh -c 'echo evidence'").setup(setup);
     let mut session = memini.options(&["--limit", "32MiB"]).command(&FILLER).start();
     session.sees("runs sh");
     session.begin("go");
@@ -94,6 +94,6 @@ fn an_app_that_cannot_be_forked_is_a_refusal() {
     let pids = Group::of("pids", "no-fork");
     // memini itself is the last one that fits.
     let setup = format!("echo 0 > {0}/cgroup.procs && echo 1 > {0}/pids.max", pids.path().display());
-    let ended = Memini::new(&group).setup(&setup).command(&["true"]).start().end();
+    let ended = memini(&group).setup(&setup).command(&["true"]).start().end();
     ended.assert_code(125).assert_says("cannot start true: Resource temporarily unavailable (os error 11)");
 }
