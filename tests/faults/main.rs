@@ -30,7 +30,7 @@ use support::{Group, Memini};
 /// No test waits for a certain time; this is when it gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What the kernel calls a memory cgroup's file in memini's mount namespace.
+/// The file of a memory cgroup (v1) that memini reads most often.
 const USAGE: &str = "memory.usage_in_bytes";
 
 /// An app for users who may run nothing but the system's own programs: told to go, it fills memory until it is ended. (There
