@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod engine;
 mod incident;
+mod injected;
 mod process;
 mod supervisor;
 mod sys;

@@ -12,6 +12,7 @@ use crate::cli::{check_ascending, check_dir};
 use crate::config::{Config, Hook};
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
+use crate::injected;
 use crate::supervisor::app::App;
 use crate::supervisor::watch::Watch;
 use crate::supervisor::{Clock, Parts, Supervisor, log as sink};
@@ -128,9 +129,14 @@ fn settle(
     if let Err(error) = std::env::set_current_dir("/") {
         log::debug!("cannot leave the working folder: {error}");
     }
-    let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
-    announce(&config, &app, choice.as_ref());
-    let source = choice.map(|choice| choice.description).unwrap_or_default();
+    // The app runs by now: an error of memini's own must not end it.
+    let looked = catch_unwind(AssertUnwindSafe(|| {
+        injected::panic_at(&"start");
+        let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
+        announce(&config, &app, choice.as_ref());
+        (watch, choice.map(|choice| choice.description).unwrap_or_default())
+    }));
+    let (watch, source) = looked.unwrap_or_default();
     let guards = config.watch;
     let supervisor = assemble(config, clock, signals, app, watch, source);
     if guards {
@@ -145,9 +151,7 @@ fn settle(
 /// good, so that what needs much of it shall not stand on top of what does as well.
 #[inline(never)]
 fn open_watch(config: &Config, opened: Option<Opened>) -> (Option<Watch>, Option<Choice>) {
-    // The app runs by now: an error of memini's own must not end it.
-    let opened = opened.or_else(|| catch_unwind(|| choose::open(Path::new("/"), config.soft_limit.is_some())).ok());
-    let Some((source, choice)) = opened else { return (None, None) };
+    let (source, choice) = opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some()));
     if choice.readable {
         return (Some(Watch::new(source, choice.first)), Some(choice));
     }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
 use super::{guardian, hook, record};
+use crate::injected;
 use crate::supervisor::report::Report;
 
 /// Runs the hidden verb. A panic in a worker must not print a backtrace into the app's output: it is told to PID 1.
@@ -12,6 +13,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
     std::panic::set_hook(Box::new(|info| Report::Failed(&format!("internal error: {info}").replace('\n', " ")).send()));
     let outcome = std::panic::catch_unwind(|| {
         let (verb, rest) = arguments.split_first()?;
+        injected::panic_at(verb);
         match verb.as_bytes() {
             b"hook" => hook::run(rest),
             b"record" => record::run(rest),

@@ -14,6 +14,10 @@ pub const LONGEST_MESSAGE: usize = 4096;
 /// How many of the stages that began are told in the message: the first ones and the last ones of many.
 const STAGES_TOLD: usize = 8;
 
+/// What the record says by itself, whatever stands in the journal's header.
+const RECORDS_OWN: [&str; 10] =
+    ["schema", "summary", "outcome", "exit_code", "began", "last", "hooks", "artifacts", "processes", "timeline"];
+
 /// The journal of an incident, read back.
 #[derive(Debug)]
 pub struct Record {
@@ -51,7 +55,8 @@ impl Record {
         incident.insert("exit_code".into(), self.exit_code().map_or(Value::Null, Value::from));
         incident.insert("began".into(), self.entries.first().map_or(Value::Null, when));
         incident.insert("last".into(), self.entries.last().map_or(Value::Null, when));
-        incident.extend(header);
+        // A damaged journal may say what it has no business to say.
+        incident.extend(header.into_iter().filter(|(key, _)| !RECORDS_OWN.contains(&key.as_str())));
         incident.insert("hooks".into(), self.runs().map(|started| self.hook(started)).collect());
         incident.insert("artifacts".into(), self.artifacts());
         incident.insert("brakes".into(), self.brakes());
@@ -127,7 +132,8 @@ impl Record {
         let mut lists = self.all("processes").filter_map(|entry| entry.get("list")?.as_array());
         if let Some(list) = lists.rfind(|list| !list.is_empty()) {
             for process in list.iter().take(5) {
-                let size = ["rss_anon", "rss_file", "rss_shmem", "swap"].iter().map(|key| number(process, key)).sum();
+                let sizes = ["rss_anon", "rss_file", "rss_shmem", "swap"].map(|key| number(process, key));
+                let size = sizes.into_iter().fold(0, u64::saturating_add);
                 let name = text_of(process, "comm").replace('\n', " ");
                 writeln!(text, "process {} {name}: {}", number(process, "pid"), Size(size))?;
             }
@@ -234,8 +240,12 @@ fn flag(entry: &Value, key: &str) -> bool {
     entry.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The entry's moment as RFC 3339, UTC, with milliseconds.
+/// The entry's moment as RFC 3339, UTC, with milliseconds; null where that has no such form (the year 10000).
 fn when(entry: &Value) -> Value {
+    const LAST: u64 = 253_402_300_799_999;
+    if number(entry, "unix_ms") > LAST {
+        return Value::Null;
+    }
     let moment = UNIX_EPOCH + Duration::from_millis(number(entry, "unix_ms"));
     humantime::format_rfc3339_millis(moment).to_string().into()
 }
@@ -503,6 +513,29 @@ mod tests {
         let record = Record::new(&format!("{HEADER}\n{{\"event\":\n7\n"), 2, Vec::new());
         let value: Value = serde_json::from_str(&record.json()).unwrap();
         assert_eq!((&value["timeline_entries_lost"], &value["app"]["pid"]), (&json!(4), &json!(7)));
+    }
+
+    #[test]
+    fn a_damaged_journal_costs_neither_the_record_nor_its_own_words() {
+        // Found by fuzzing: a time after the year 9999 ended the worker, sizes beyond 64 bits did, and a header replaced the
+        // schema.
+        let header = json!({"id": "one", "schema": "x", "outcome": "stopped", "timeline_entries_lost": 0});
+        for (time, at) in [
+            (253_402_300_799_999_u64, json!("9999-12-31T23:59:59.999Z")),
+            (253_402_300_800_000, Value::Null),
+            (u64::MAX, Value::Null),
+        ] {
+            let entry = json!({"event": "stage-began", "stage": "trace", "sample": sample(60), "unix_ms": time});
+            let list = json!([{"pid": 7, "comm": "app", "rss_anon": u64::MAX, "rss_file": time}]);
+            let processes = json!({"event": "processes", "list": list});
+            let record = Record::new(&format!("{header}\n{entry}\n{processes}\n"), 2, Vec::new());
+            let value: Value = serde_json::from_str(&record.json()).unwrap();
+            assert_eq!((&value["began"], &value["timeline"][0]["at"]), (&at, &at));
+            assert_eq!((&value["schema"], &value["outcome"]), (&json!(SCHEMA), &json!("open")));
+            assert_eq!((&value["id"], &value["timeline_entries_lost"]), (&json!("one"), &json!(2)));
+            let message = record.message("/folder");
+            assert!(message.contains(" trace: ") && message.contains("process 7 app: 16 EiB"), "{message}");
+        }
     }
 
     /// A journal of entries with so many bytes of anonymous memory each.

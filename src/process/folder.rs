@@ -100,7 +100,7 @@ impl Folder {
 
 /// Takes the first `struct linux_dirent64` off and returns its name: 8 bytes inode, 8 bytes offset, 2 bytes length of
 /// the whole, 1 byte type, the name with a NUL at its end.
-fn next_name<'b>(entries: &mut &'b [u8]) -> Option<&'b [u8]> {
+pub fn next_name<'b>(entries: &mut &'b [u8]) -> Option<&'b [u8]> {
     let length = u16::from_ne_bytes(entries.get(16..18)?.try_into().ok()?);
     let (entry, rest) = entries.split_at_checked(length.into())?;
     *entries = rest;
@@ -108,7 +108,7 @@ fn next_name<'b>(entries: &mut &'b [u8]) -> Option<&'b [u8]> {
 }
 
 /// The number that a folder of a process is named by.
-fn process_id(name: &[u8]) -> Option<i32> {
+pub fn process_id(name: &[u8]) -> Option<i32> {
     // No sign, no leading zero: other names in /proc are none of ours.
     if !matches!(name.first(), Some(b'1'..=b'9')) {
         return None;

@@ -18,7 +18,7 @@ pub fn of(folder: &Folder, process: i32) -> io::Result<ProcessMemory> {
 }
 
 /// Reads line by line through a small buffer; a line that does not fit is not one that counts, and is passed over.
-fn parse(status: &mut impl Read) -> io::Result<ProcessMemory> {
+pub fn parse(status: &mut impl Read) -> io::Result<ProcessMemory> {
     let mut memory = ProcessMemory::default();
     let mut buffer = [0; 4096];
     let (mut kept, mut total, mut too_long) = (0usize, 0usize, false);

@@ -44,6 +44,7 @@ use crate::engine::Engine;
 use crate::engine::event::{Command, Event, Exit, HookEnd, Note, Run, Sample, StopReason};
 use crate::engine::settings::Stage;
 use crate::engine::time::Moment;
+use crate::injected;
 use crate::sys::mask::{self, Arrival, SignalDescriptor};
 use crate::sys::memory::Ballast;
 use crate::sys::poll::{Interest, Wait};
@@ -453,6 +454,7 @@ impl Supervisor {
         let mut commands = std::mem::take(&mut self.commands);
         commands.clear();
         let now = self.clock.now();
+        injected::panic_at(&event);
         match event {
             Pending::Read(depth) => {
                 let event = match self.watch.as_mut().and_then(|watch| watch.read(depth)) {
@@ -481,6 +483,7 @@ impl Supervisor {
     }
 
     fn carry_out(&mut self, command: &Command) {
+        injected::panic_at(command);
         match command {
             Command::Read => self.pending.push_back(Pending::Read(Depth::Usage)),
             Command::ReadFull => self.pending.push_back(Pending::Read(Depth::Full)),
@@ -539,6 +542,7 @@ impl Supervisor {
                     let folder = self.config.dir.join("incidents").join(name);
                     ::log::info!("exit code {code}; the evidence is in {}", folder.display());
                 }
+                self.tree.end_all();
                 self.exit = Some(*code);
             }
         }

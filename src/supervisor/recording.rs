@@ -362,4 +362,12 @@ mod tests {
         assert_eq!(name(moment, "web-1", 2), "2026-11-22T05-45-01Z-web-1-2");
         assert_eq!(name(moment, "../../etc", 1), "2026-11-22T05-45-01Z-etc-1");
     }
+
+    #[test]
+    fn whatever_the_clock_is_set_to_an_incident_has_a_name() {
+        // The kernel takes no time before 1970 and none that 64 bits of nanoseconds could not hold (settimeofday(2)).
+        assert_eq!(name(UNIX_EPOCH, "web", 1), "1970-01-01T00-00-00Z-web-1");
+        let last = Duration::from_nanos(i64::MAX.unsigned_abs());
+        assert_eq!(name(UNIX_EPOCH + last, "web", 1), "2262-04-11T23-47-16Z-web-1");
+    }
 }

@@ -146,6 +146,14 @@ impl Tree {
         self.reach_all(Signal::KILL, spared);
     }
 
+    /// Kills whoever is left when memini ends, be it what a hook has put into a session of its own. Of PID 1's the kernel
+    /// does it.
+    pub fn end_all(&mut self) {
+        if !self.is_init && process::has_children() {
+            self.reach_all(Signal::KILL, &[]);
+        }
+    }
+
     /// Continues what was stopped: after an error of memini's own.
     pub fn thaw(&mut self) {
         if !self.frozen {

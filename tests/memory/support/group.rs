@@ -33,15 +33,26 @@ impl Group {
 
     /// Makes a group without a limit.
     pub fn unlimited(name: &str) -> Self {
-        let path = own_group().join(format!("memini-test-{}-{name}", std::process::id()));
+        Self::of("memory", name)
+    }
+
+    /// Makes a group of another controller.
+    pub fn of(controller: &str, name: &str) -> Self {
+        let path = own_group(controller).join(format!("memini-test-{}-{name}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|error| {
             panic!(
-                "cannot make the memory cgroup {}: {error}. These tests need root and a writable memory controller of \
-                 cgroup v1; tests/run leaves them out where there is none",
+                "cannot make the {controller} cgroup {}: {error}. These tests need root and a writable {controller} \
+                 controller of cgroup v1; tests/run leaves them out where there is none",
                 path.display()
             )
         });
         Self { path }
+    }
+
+    /// Writes one of its files.
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.path.join(file);
+        fs::write(&path, text).unwrap_or_else(|error| panic!("cannot write {text} to {}: {error}", path.display()));
     }
 
     /// Sets the limit, and that of memory and swap together where there is one.
@@ -87,6 +98,11 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         let deadline = Instant::now() + PATIENCE;
+        // Nobody dies who is frozen.
+        let _ = fs::OpenOptions::new()
+            .write(true)
+            .open(self.path.join("freezer.state"))
+            .and_then(|mut state| std::io::Write::write_all(&mut state, b"THAWED"));
         while fs::remove_dir(&self.path).is_err() && Instant::now() < deadline {
             for member in self.members() {
                 kill(member);
@@ -104,28 +120,28 @@ fn kill(id: i32) {
 }
 
 /// The folder of the group that this process lives in.
-fn own_group() -> PathBuf {
-    let needed = "these tests need root and the memory controller of cgroup v1; tests/run leaves them out without it";
+fn own_group(controller: &str) -> PathBuf {
+    let needed = "these tests need root and the controllers of cgroup v1; tests/run leaves them out without them";
     let membership = fs::read_to_string("/proc/self/cgroup").expect("/proc/self/cgroup");
     let group = membership
         .lines()
         .find_map(|line| {
             let (_, rest) = line.split_once(':')?;
             let (controllers, path) = rest.split_once(':')?;
-            controllers.split(',').any(|name| name == "memory").then(|| path.to_owned())
+            controllers.split(',').any(|name| name == controller).then(|| path.to_owned())
         })
-        .unwrap_or_else(|| panic!("no memory controller in /proc/self/cgroup: {needed}"));
+        .unwrap_or_else(|| panic!("no {controller} controller in /proc/self/cgroup: {needed}"));
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
     let mount = mounts
         .lines()
         .find_map(|line| {
             let (fields, kind) = line.split_once(" - ")?;
             let mut kind = kind.split(' ');
-            let is_memory = kind.next() == Some("cgroup") && kind.nth(1)?.split(',').any(|name| name == "memory");
+            let is_it = kind.next() == Some("cgroup") && kind.nth(1)?.split(',').any(|name| name == controller);
             let point = fields.split(' ').nth(4)?;
-            is_memory.then(|| PathBuf::from(point))
+            is_it.then(|| PathBuf::from(point))
         })
-        .unwrap_or_else(|| panic!("the memory controller is not mounted: {needed}"));
+        .unwrap_or_else(|| panic!("the {controller} controller is not mounted: {needed}"));
     let own = mount.join(group.trim_start_matches('/'));
     // In a container the path is often that of the host, while the mount shows the own group as its root.
     if own.is_dir() { own } else { mount }
