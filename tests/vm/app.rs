@@ -52,6 +52,7 @@ fn obey(instruction: &str) {
         "ignore" => on(words[0], String::new()),
         "on" => on(words[0], rest.split_once(' ').expect("an instruction").1.to_owned()),
         "write" => write(words[0], number(1).expect("a size") as usize),
+        "fill" => fill(words[0], number(1).expect("a rate")),
         "read" => read(words[0]),
         "remove" => fs::remove_file(words[0]).expect("a file to remove"),
         "fork" => another(&[rest, "pause"]),
@@ -157,6 +158,16 @@ fn write(path: &str, mib: usize) {
     let block = vec![b'x'; 1 << 20];
     (0..mib).for_each(|_| file.write_all(&block).expect("room on the disk"));
     file.sync_all().expect("a disk");
+}
+
+/// Makes a file grow by so many MiB a second, without end.
+fn fill(path: &str, rate: f64) {
+    let mut file = File::create(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let block = vec![b'x'; CHUNK];
+    loop {
+        thread::sleep(Duration::from_secs_f64(CHUNK as f64 / (rate * MIB)));
+        file.write_all(&block).expect("room on the disk");
+    }
 }
 
 fn read(path: &str) {

@@ -5,15 +5,23 @@
 //! of cgroup v1 ask of memory is asked here, too.
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
+mod cache;
+mod check;
+mod events;
+mod groups;
 #[path = "../memory/healthy.rs"]
 mod healthy;
+mod high;
 #[path = "../memory/inputs.rs"]
 mod inputs;
 #[path = "../memory/killed.rs"]
 mod killed;
 #[path = "../memory/leave.rs"]
 mod leave;
+mod live;
+mod namespaces;
 #[path = "../memory/sources.rs"]
 mod sources;
 #[path = "../memory/support/mod.rs"]
 mod support;
+mod swap;

@@ -53,6 +53,14 @@ impl Group {
         Self::make(self.path.join(name), self.version)
     }
 
+    /// Makes a folder below this group for which the memory controller is not switched on (v2): its processes are charged
+    /// here.
+    pub fn below_without_controller(&self, name: &str) -> Self {
+        let path = self.path.join(name);
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("cannot make {}: {error}", path.display()));
+        Self { path, version: self.version }
+    }
+
     fn make(path: PathBuf, version: Version) -> Self {
         fs::create_dir(&path).unwrap_or_else(|error| {
             panic!(

@@ -7,4 +7,4 @@ pub mod session;
 
 pub use group::{Group, MIB, send};
 pub use incident::Incident;
-pub use session::{Ended, Memini, Session, neighbour};
+pub use session::{Ended, Memini, STARTER, Session, neighbour, wait_until};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -17,7 +18,7 @@ use super::{Group, Incident, send};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What is run in the group first: it joins the group, prepares what the test wants (`$SETUP`), and becomes memini.
-const STARTER: &str = r#"echo 0 > "$GROUP/cgroup.procs" && eval "$SETUP" && unset SETUP && exec "$@""#;
+pub const STARTER: &str = r#"echo 0 > "$GROUP/cgroup.procs" && eval "$SETUP" && unset SETUP && exec "$@""#;
 
 /// The app that does what it is told, unless MEMINI_TEST_APP names another one that does the same.
 const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/app.py");
@@ -325,6 +326,12 @@ impl Ended {
         self
     }
 
+    /// It must have been killed, by somebody else.
+    pub fn assert_killed(&self) -> &Self {
+        assert_eq!(self.status.signal(), Some(9), "{}; the log:\n{}", self.status, self.log);
+        self
+    }
+
     /// The log must have this text.
     pub fn assert_says(&self, text: &str) -> &Self {
         assert!(self.log.contains(text), "no {text:?} in the log:\n{}", self.log);
@@ -350,6 +357,15 @@ impl Ended {
     /// The only incident.
     pub fn incident(&self) -> Incident {
         Incident::only(&self.dir())
+    }
+}
+
+/// Looks until it is so.
+pub fn wait_until(what: &str, look: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !look() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

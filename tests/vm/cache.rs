@@ -1,0 +1,37 @@
+//! Page cache on a real file system, and memory in tmpfs.
+
+use crate::support::{Group, Incident, MIB, Memini};
+
+#[test]
+fn a_storm_of_page_cache_is_no_reason_for_anything() {
+    let group = Group::new("storm", 64);
+    let mut session = Memini::new(&group).hook("trace=true").hook("capture=true").app(&[]).start();
+    session.tell("hold 12");
+    session.tell("write $PLACE/large 160");
+    for name in ["large", "large", "large"] {
+        session.tell(&format!("read $PLACE/{name}"));
+    }
+    session.tell("write $PLACE/large 100");
+    session.tell("write $PLACE/hot 36");
+    for _ in 0..4 {
+        session.tell("read $PLACE/hot");
+    }
+    assert!(group.usage() > 56 * MIB, "the cache is full: {}", group.usage());
+    assert!(group.failures() > 0, "the kernel had to reclaim");
+    let ended = session.finish();
+    ended.assert_code(0).assert_silent("trace:").assert_silent("capture").assert_silent("stop:");
+    assert_eq!((Incident::all(&ended.dir()).len(), group.oom_kills()), (0, 0));
+}
+
+#[test]
+fn growth_in_shared_memory_is_stopped_like_any_other() {
+    let group = Group::new("shm", 64);
+    let setup = "mkdir $PLACE/shm && mount -t tmpfs none $PLACE/shm";
+    let ended = Memini::new(&group).setup(setup).app(&["fill $PLACE/shm/file 10"]).start().end();
+    assert_eq!(group.oom_kills(), 0, "{}", ended.log);
+    ended.assert_code(75).assert_says("sending SIGTERM to the app");
+    let incident = ended.incident();
+    let composition = &incident.event("stop")["sample"]["composition"];
+    assert!(composition["shmem"].as_u64().unwrap() > 40 * MIB, "{composition}");
+    assert_eq!(incident.json["outcome"], "stopped");
+}
