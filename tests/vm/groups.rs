@@ -58,7 +58,8 @@ fn a_sibling_that_fills_the_parent_is_seen_in_time() {
     let ended = session.end();
     assert_eq!(parent.oom_kills(), 0, "{}", ended.log);
     ended.assert_code(75);
-    let sample = &ended.incident().event("stop")["sample"];
+    let incident = ended.incident();
+    let sample = &incident.event("stop")["sample"];
     assert_eq!(sample["limit"], 96 * MIB);
     // Whose memory it is stands there, too: the level that counts is the parent's.
     assert!(sample["composition"]["anon"].as_u64().unwrap() > 60 * MIB, "{sample}");
