@@ -96,7 +96,10 @@ fn where_no_cgroup_is_visible_the_process_tree_is_read() {
 
 #[test]
 fn each_gauge_counts_what_it_says() {
-    for (gauge, once, again) in [("unreclaimable", false, false), ("working-set", false, true), ("usage", true, true)] {
+    // A multi-generational LRU (on by default from Debian 14 on) leaves pages that are only read again inactive.
+    let active = !std::fs::read_to_string("/sys/kernel/mm/lru_gen/enabled").is_ok_and(|bits| bits.trim() != "0x0000");
+    for (gauge, once, again) in [("unreclaimable", false, false), ("working-set", false, active), ("usage", true, true)]
+    {
         for (times, rises) in [(1, once), (3, again)] {
             let group = Group::new(&format!("{gauge}-{times}"), 64);
             let memini = Memini::new(&group).options(&["--gauge", gauge, "--stop-at", "off", "--kill-at", "off"]);

@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// What an interpreter holds before it does anything: with it, instructions mean the same as for app.py.
 const INTERPRETER: usize = 8 << 20;
 
+/// Rates are so many times lower than they are told: the machine is emulated, and that much slower at the least.
+const SLOWER: f64 = 3.0;
+
 /// The first argument of an app that another one has started.
 const CHILD: &str = "child";
 
@@ -58,7 +61,7 @@ fn obey(instruction: &str) {
         "fork" => another(&[rest, "pause"]),
         "daemon" => another(&["session", rest, "exit 0"]),
         "session" => drop(nix::unistd::setsid()),
-        "breed" => breed(first(), &instruction),
+        "breed" => breed(first() / SLOWER, &instruction),
         "victim" => fs::write("/proc/self/oom_score_adj", "1000").expect("oom_score_adj"),
         "pause" => pause(),
         "exit" => exit(first() as i32),
@@ -126,6 +129,7 @@ fn to(mib: f64) {
 
 /// Grows by so many MiB a second, in even steps, until the app itself holds so many MiB.
 fn grow(rate: f64, until: f64) {
+    let rate = rate / SLOWER;
     let (mut began, mut grown) = (Instant::now(), 0.0);
     while grown < until * MIB {
         thread::sleep(TICK);
@@ -163,7 +167,7 @@ fn write(path: &str, mib: usize) {
 /// Makes a file grow by so many MiB a second, without end.
 fn fill(path: &str, rate: f64) {
     let mut file = File::create(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-    let block = vec![b'x'; CHUNK];
+    let (block, rate) = (vec![b'x'; CHUNK], rate / SLOWER);
     loop {
         thread::sleep(Duration::from_secs_f64(CHUNK as f64 / (rate * MIB)));
         file.write_all(&block).expect("room on the disk");

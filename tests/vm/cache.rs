@@ -19,7 +19,7 @@ fn a_storm_of_page_cache_is_no_reason_for_anything() {
     assert!(group.usage() > 56 * MIB, "the cache is full: {}", group.usage());
     assert!(group.failures() > 0, "the kernel had to reclaim");
     let ended = session.finish();
-    ended.assert_code(0).assert_silent("trace:").assert_silent("capture").assert_silent("stop:");
+    ended.assert_code(0).assert_silent("memory is at").assert_silent("hook 1");
     assert_eq!((Incident::all(&ended.dir()).len(), group.oom_kills()), (0, 0));
 }
 
@@ -27,11 +27,11 @@ fn a_storm_of_page_cache_is_no_reason_for_anything() {
 fn growth_in_shared_memory_is_stopped_like_any_other() {
     let group = Group::new("shm", 64);
     let setup = "mkdir $PLACE/shm && mount -t tmpfs none $PLACE/shm";
-    let ended = Memini::new(&group).setup(setup).app(&["fill $PLACE/shm/file 10"]).start().end();
+    let ended = Memini::new(&group).setup(setup).app(&["hold 4", "fill $PLACE/shm/file 20"]).start().end();
     assert_eq!(group.oom_kills(), 0, "{}", ended.log);
     ended.assert_code(75).assert_says("sending SIGTERM to the app");
     let incident = ended.incident();
     let composition = &incident.event("stop")["sample"]["composition"];
-    assert!(composition["shmem"].as_u64().unwrap() > 40 * MIB, "{composition}");
+    assert!(composition["shmem"].as_u64().unwrap() > 36 * MIB, "{composition}");
     assert_eq!(incident.json["outcome"], "stopped");
 }

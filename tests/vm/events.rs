@@ -53,7 +53,7 @@ fn where_the_oom_killer_takes_the_group_memini_says_so_before_and_leaves_what_it
 fn memini_stops_the_app_before_the_oom_killer_takes_the_group() {
     let group = Group::new("rescued", 64);
     group.set("memory.oom.group", "1");
-    let ended = Memini::new(&group).app(&["grow 10"]).start().end();
+    let ended = Memini::new(&group).app(&["hold 36", "grow 10"]).start().end();
     assert_eq!(group.oom_kills(), 0, "{}", ended.log);
     ended.assert_code(75);
     assert_eq!(ended.incident().json["outcome"], "stopped");

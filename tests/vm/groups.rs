@@ -6,7 +6,7 @@ use crate::support::{Group, MIB, Memini, neighbour};
 fn a_limit_of_the_parents_alone_counts() {
     let parent = Group::new("parent", 64);
     let group = parent.below("own");
-    let ended = Memini::new(&group).app(&["grow 10"]).start().end();
+    let ended = Memini::new(&group).app(&["hold 36", "grow 10"]).start().end();
     assert_eq!(parent.oom_kills(), 0, "{}", ended.log);
     ended.assert_code(75).assert_says("limit 64 MiB").assert_says(" of 64 MiB (9");
     assert_eq!(ended.incident().event("stop")["sample"]["limit"], 64 * MIB);
@@ -53,7 +53,7 @@ fn a_sibling_that_fills_the_parent_is_seen_in_time() {
     let (group, other) = (parent.below("own"), parent.below("other"));
     let mut session = Memini::new(&group).app(&[]).start();
     session.tell("to 24");
-    let sibling = neighbour(&other, &["say ready", "grow 10"]);
+    let sibling = neighbour(&other, &["hold 10", "say ready", "grow 10"]);
     sibling.hears("ready");
     let ended = session.end();
     assert_eq!(parent.oom_kills(), 0, "{}", ended.log);
@@ -69,7 +69,7 @@ fn a_sibling_that_fills_the_parent_is_seen_in_time() {
 fn a_group_without_the_controller_is_charged_to_the_one_above() {
     let parent = Group::new("charged", 64);
     let group = parent.below_without_controller("own");
-    let ended = Memini::new(&group).app(&["grow 10"]).start().end();
+    let ended = Memini::new(&group).app(&["hold 36", "grow 10"]).start().end();
     assert_eq!(parent.oom_kills(), 0, "{}", ended.log);
     ended.assert_code(75).assert_says(&format!("cgroup v2 {}, limit 64 MiB", parent.path().display()));
 }

@@ -26,7 +26,7 @@ fn above_memory_high_memini_still_runs_hooks_and_stops_the_app() {
         .options(&options)
         .hook("capture=echo captured")
         .hook("stop=echo last words")
-        .app(&["grow 20"])
+        .app(&["hold 14", "grow 20"])
         .start()
         .end();
     assert!(group.entry("memory.events", "high") > 0, "the kernel slowed nobody down: {}", ended.log);

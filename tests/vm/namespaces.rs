@@ -2,12 +2,14 @@
 
 use crate::support::{Ended, Group, MIB, Memini};
 
+// By their paths: busybox's shell prefers its own of these programs, which have fewer options.
+
 /// Becomes what follows in a cgroup namespace whose root is the own group.
-const PRIVATE: &[&str] = &["unshare", "--cgroup"];
+const PRIVATE: &[&str] = &["/programs/unshare", "--cgroup"];
 
 /// The same, with the hierarchy mounted anew, as container engines do.
 const REMOUNTED: &[&str] = &[
-    "unshare",
+    "/programs/unshare",
     "--cgroup",
     "sh",
     "-c",
@@ -17,7 +19,7 @@ const REMOUNTED: &[&str] = &[
 
 /// A user without any capability, who cannot get one.
 const NOBODY: &[&str] = &[
-    "setpriv",
+    "/programs/setpriv",
     "--reuid=65534",
     "--regid=65534",
     "--clear-groups",
@@ -39,7 +41,7 @@ fn in_a_private_namespace_the_own_group_is_the_root() {
     for options in ["rw", "ro"] {
         let group = Group::new(&format!("private-{options}"), 64);
         let setup = format!("export OPTIONS={options}");
-        let ended = Memini::new(&group).setup(&setup).launched_by(REMOUNTED).app(&["grow 10"]).start().end();
+        let ended = Memini::new(&group).setup(&setup).launched_by(REMOUNTED).app(&["hold 36", "grow 10"]).start().end();
         assert_guarded(&ended, &group, "cgroup v2 /sys/fs/cgroup");
     }
 }
@@ -47,7 +49,7 @@ fn in_a_private_namespace_the_own_group_is_the_root() {
 #[test]
 fn a_private_namespace_with_the_hosts_mount_still_finds_the_own_group() {
     let group = Group::new("unmounted", 64);
-    let ended = Memini::new(&group).launched_by(PRIVATE).app(&["grow 10"]).start().end();
+    let ended = Memini::new(&group).launched_by(PRIVATE).app(&["hold 36", "grow 10"]).start().end();
     assert_guarded(&ended, &group, &format!("cgroup v2 {}", group.path().display()));
 }
 
@@ -55,7 +57,7 @@ fn a_private_namespace_with_the_hosts_mount_still_finds_the_own_group() {
 fn a_read_only_hierarchy_is_enough() {
     let group = Group::new("readonly", 64);
     let setup = "mount --bind /sys/fs/cgroup /sys/fs/cgroup && mount -o remount,ro,bind /sys/fs/cgroup";
-    let ended = Memini::new(&group).setup(setup).app(&["grow 10"]).start().end();
+    let ended = Memini::new(&group).setup(setup).app(&["hold 36", "grow 10"]).start().end();
     assert_guarded(&ended, &group, &format!("cgroup v2 {}", group.path().display()));
 }
 
@@ -64,7 +66,7 @@ fn a_user_without_capabilities_is_guarded() {
     let group = Group::new("nobody", 64);
     let setup = "export OPTIONS=ro && chown -R 65534:65534 $PLACE";
     let memini = Memini::new(&group).setup(setup).launched_by(REMOUNTED).launched_by(NOBODY);
-    let ended = memini.app(&["grow 10"]).start().end();
+    let ended = memini.app(&["hold 36", "grow 10"]).start().end();
     assert_guarded(&ended, &group, "cgroup v2 /sys/fs/cgroup");
 }
 
@@ -72,6 +74,6 @@ fn a_user_without_capabilities_is_guarded() {
 fn a_hierarchy_of_v1_beside_it_is_passed_over() {
     let group = Group::new("hybrid", 64);
     let setup = "mkdir $PLACE/v1 && mount -t cgroup -o none,name=other none $PLACE/v1";
-    let ended = Memini::new(&group).setup(setup).app(&["grow 10"]).start().end();
+    let ended = Memini::new(&group).setup(setup).app(&["hold 36", "grow 10"]).start().end();
     assert_guarded(&ended, &group, &format!("cgroup v2 {}", group.path().display()));
 }
