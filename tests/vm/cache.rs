@@ -7,13 +7,13 @@ fn a_storm_of_page_cache_is_no_reason_for_anything() {
     let group = Group::new("storm", 64);
     let mut session = Memini::new(&group).hook("trace=true").hook("capture=true").app(&[]).start();
     session.tell("hold 12");
-    session.tell("write $PLACE/large 160");
-    for name in ["large", "large", "large"] {
+    session.tell("write $PLACE/large 112");
+    for name in ["large", "large"] {
         session.tell(&format!("read $PLACE/{name}"));
     }
-    session.tell("write $PLACE/large 100");
+    session.tell("write $PLACE/large 70");
     session.tell("write $PLACE/hot 36");
-    for _ in 0..4 {
+    for _ in 0..3 {
         session.tell("read $PLACE/hot");
     }
     assert!(group.usage() > 56 * MIB, "the cache is full: {}", group.usage());
