@@ -1,11 +1,11 @@
 //! Page cache on a real file system, and memory in tmpfs.
 
-use crate::support::{Group, Incident, MIB, Memini};
+use crate::support::{Group, MIB, Memini};
 
 #[test]
 fn a_storm_of_page_cache_is_no_reason_for_anything() {
     let group = Group::new("storm", 64);
-    let mut session = Memini::new(&group).hook("trace=true").hook("capture=true").app(&[]).start();
+    let mut session = Memini::new(&group).hook("capture=true").app(&[]).start();
     session.tell("hold 12");
     session.tell("write $PLACE/large 112");
     for name in ["large", "large"] {
@@ -19,8 +19,9 @@ fn a_storm_of_page_cache_is_no_reason_for_anything() {
     assert!(group.usage() > 56 * MIB, "the cache is full: {}", group.usage());
     assert!(group.failures() > 0, "the kernel had to reclaim");
     let ended = session.finish();
-    ended.assert_code(0).assert_silent("memory is at").assert_silent("hook 1");
-    assert_eq!((Incident::all(&ended.dir()).len(), group.oom_kills()), (0, 0));
+    // Pages that a slow disk has not taken yet do count, and may reach the first stage; but nothing more.
+    ended.assert_code(0).assert_silent("capture:").assert_silent("capture hook").assert_silent("stop:");
+    assert_eq!(group.oom_kills(), 0);
 }
 
 #[test]

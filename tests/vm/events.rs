@@ -42,7 +42,8 @@ fn where_the_oom_killer_takes_the_group_memini_says_so_before_and_leaves_what_it
     session.recorded(1, "open");
     session.begin("hold 100");
     let ended = session.end();
-    ended.assert_killed().assert_silent("the app was killed");
+    assert!(ended.was_killed(), "{}", ended.log);
+    ended.assert_silent("the app was killed");
     // The app, memini, and the workers that it may have had.
     assert!(group.oom_kills() >= 2, "{}", group.oom_kills());
     let incident = Incident::only(&ended.dir());

@@ -326,12 +326,10 @@ impl Ended {
         self
     }
 
-    /// memini must have been killed itself, by somebody else.
-    pub fn assert_killed(&self) -> &Self {
+    /// Whether memini itself was killed, by somebody else.
+    pub fn was_killed(&self) -> bool {
         // unshare does the same to itself; that of util-linux 2.38 tries to, and fails.
-        let killed = self.status.signal() == Some(9) || self.log.contains("unshare: sigprocmask unblock failed");
-        assert!(killed, "{}; the log:\n{}", self.status, self.log);
-        self
+        self.status.signal() == Some(9) || self.log.contains("unshare: sigprocmask unblock failed")
     }
 
     /// The log must have this text.
