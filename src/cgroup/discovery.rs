@@ -225,7 +225,28 @@ fn own_folder(root: &Path, group: &Path, mount: &Mount) -> Result<PathBuf, Strin
     let mut candidates = folder_below(mount, Path::new("/"), group).into_iter().chain([mount.point.clone()]);
     candidates
         .find(|folder| lists_us(root, folder))
+        .or_else(|| search(root, &mount.point, levels_above(&mount.root)?, group.strip_prefix("/").ok()?))
         .ok_or_else(|| format!("the own group {} cannot be seen below {}", group.display(), mount.point.display()))
+}
+
+/// How far the mount's root is above that of the cgroup namespace: 2 for `/../..`, which is how a private namespace sees
+/// the host's mount. The names in between are not told.
+fn levels_above(mount_root: &Path) -> Option<usize> {
+    let mut parts = mount_root.components().skip(1);
+    let count = parts.clone().count();
+    (count > 0 && parts.all(|part| part == Component::ParentDir)).then_some(count)
+}
+
+/// Looks through all groups so many levels below `top` for the one where `rest` leads to a group that lists us.
+fn search(root: &Path, top: &Path, levels: usize, rest: &Path) -> Option<PathBuf> {
+    let Some(below) = levels.checked_sub(1) else {
+        let folder: PathBuf = top.components().chain(rest.components()).collect();
+        return Some(folder).filter(|folder| lists_us(root, folder));
+    };
+    let folders = std::fs::read_dir(top).ok()?.filter_map(Result::ok);
+    folders
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .find_map(|entry| search(root, &entry.path(), below, rest))
 }
 
 /// The folder of `group` if the group `top` is at the mount point.
@@ -366,6 +387,20 @@ mod tests {
         let root = Root::new("0::/../x\n", &["/.. /sys/fs/cgroup cgroup2 rw"]);
         root.v2_group("sys/fs/cgroup/x", MIB, "max");
         assert_eq!(found(&root).1, "sys/fs/cgroup/x");
+    }
+
+    #[test]
+    fn a_private_namespace_that_has_the_hosts_mount_is_searched_for_the_group_that_lists_us() {
+        for (path, inside) in [("/", ""), ("/in/side", "/in/side")] {
+            let root = Root::new(&format!("0::{path}\n"), &["/../.. /sys/fs/cgroup cgroup2 rw"]);
+            root.v2_group(&format!("sys/fs/cgroup/pods/c{inside}"), MIB, "max");
+            for other in ["pods/d", "system", "pods/c/deeper"] {
+                root.write(&format!("sys/fs/cgroup/{other}/cgroup.procs"), "1\n");
+            }
+            assert_eq!(found(&root).1, format!("sys/fs/cgroup/pods/c{inside}"));
+            root.write(&format!("sys/fs/cgroup/pods/c{inside}/cgroup.procs"), "1\n");
+            assert!(found(&root).1.contains("cannot be seen below"), "{path}");
+        }
     }
 
     #[test]

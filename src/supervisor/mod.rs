@@ -65,6 +65,9 @@ const REAPED_AT_ONCE: usize = 4096;
 /// How many events are handled before the loop looks at signals again. The engine needs three for a decision.
 const EVENTS_AT_ONCE: usize = 256;
 
+/// A large process takes some seconds to be torn down.
+const TEARDOWN: Duration = Duration::from_secs(5);
+
 /// Without anything else to do, the loop comes round this often: a lost wake-up must not last.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -150,6 +153,8 @@ pub struct Supervisor {
     arrivals: Vec<Arrival>,
     spared: Vec<ProcessId>,
     attention: Attention,
+    /// When the app's tree was killed, if it was.
+    killed: Option<Moment>,
     /// When it was last looked for deaths.
     reaped: Moment,
     /// More deaths wait than were taken.
@@ -215,6 +220,7 @@ impl Supervisor {
             arrivals: Vec::with_capacity(mask::ARRIVALS_AT_ONCE),
             spared: Vec::with_capacity(workers::CAPACITY.saturating_mul(2)),
             attention: Attention::default(),
+            killed: None,
             reaped: Moment::default(),
             more_to_reap: true,
             app_exit_told: false,
@@ -295,8 +301,17 @@ impl Supervisor {
         self.write_record_if_due(now);
     }
 
+    /// When a record is to be written: not while a killed app still lets go of its memory, if that does not take too long.
+    /// The OOM killer finds nothing any more that it could take from such a process, and whoever needs memory at the limit
+    /// now, as a new worker does, is killed in its place: memini itself.
+    fn record_due(&self) -> Option<Moment> {
+        let due = self.recording.due(&self.workers)?;
+        let killed = self.killed.filter(|_| self.app.ended().is_none());
+        Some(killed.map_or(due, |killed| due.max(killed.after(TEARDOWN))))
+    }
+
     fn write_record_if_due(&mut self, now: Moment) {
-        if self.holds_record(now) {
+        if self.holds_record(now) || self.record_due().is_none_or(|due| due > now) {
             return;
         }
         if self.recording.write_if_due(now, &self.config, &mut self.workers).is_err() {
@@ -319,7 +334,7 @@ impl Supervisor {
         }
         let now = self.clock.now();
         // While it is held, the engine's deadlines bring the loop round often enough.
-        let record = if self.held.is_some() { None } else { self.recording.due(&self.workers) };
+        let record = if self.held.is_some() { None } else { self.record_due() };
         let due = [self.engine.deadline(), record];
         due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
     }
@@ -522,6 +537,7 @@ impl Supervisor {
             Command::KillTree => {
                 self.spare_workers();
                 self.tree.kill(&self.spared);
+                self.killed.get_or_insert(self.clock.now());
                 self.more_to_reap = true;
             }
             Command::SignalLeftovers(signal) => {

@@ -102,7 +102,7 @@ fn who_is_moved_to_another_group_lives_on() {
     let mut session = memini(&group).app(&[]).start();
     session.tell("to 10");
     for member in group.members() {
-        refuge.write("cgroup.procs", &member.to_string());
+        refuge.set("cgroup.procs", &member.to_string());
     }
     session.tell("hold 30");
     session.begin("exit 7");

@@ -69,7 +69,7 @@ fn without_a_process_left_in_the_group_the_app_is_stopped_all_the_same() {
     let group = Group::new("processes", 64);
     let pids = Group::of("pids", "processes");
     let session = running(&group, &format!("echo 0 > {}/cgroup.procs", pids.path().display()));
-    pids.write("pids.max", &pids.members().len().to_string());
+    pids.set("pids.max", &pids.members().len().to_string());
     is_stopped_without_workers(session, &group, libc::EAGAIN);
 }
 

@@ -15,8 +15,8 @@ fn an_app_in_uninterruptible_sleep_is_killed_again_and_again_and_ends_when_it_wa
         session.tell("to 20");
         let id = session.id();
         let app = app_of(id);
-        freezer.write("cgroup.procs", &app.to_string());
-        freezer.write("freezer.state", "FROZEN");
+        freezer.set("cgroup.procs", &app.to_string());
+        freezer.set("freezer.state", "FROZEN");
         wait_until("the app to be in state D", || state(app) == Some('D'));
         let child = children(app)[0];
         let filler = crate::support::neighbour(&group, &["to 48", "say full", "pause"]);
@@ -26,7 +26,7 @@ fn an_app_in_uninterruptible_sleep_is_killed_again_and_again_and_ends_when_it_wa
         // The kernel keeps the app; memini stays, and still does what an init does.
         assert_eq!(state(app), Some('D'));
         assert!(matches!(state(id), Some('S' | 'R')), "{:?}", state(id));
-        freezer.write("freezer.state", "THAWED");
+        freezer.set("freezer.state", "THAWED");
         let ended = session.end();
         ended.assert_code(75);
         assert_eq!(ended.incident().json["outcome"], "killed");
@@ -59,7 +59,7 @@ fn a_fork_storm_is_ended_to_the_last_process() {
         let group = Group::new(&format!("storm-{as_init}"), 256);
         // So that the storm stays one that the machine survives.
         let pids = Group::of("pids", &format!("storm-{as_init}"));
-        pids.write("pids.max", "200");
+        pids.set("pids.max", "200");
         let setup = format!("echo 0 > {}/cgroup.procs", pids.path().display());
         let memini = memini(&group).setup(&setup).options(&["--grace", "300ms", "--limit", "64MiB"]);
         let memini = if as_init { memini } else { memini.not_as_init() };

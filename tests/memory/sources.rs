@@ -41,7 +41,7 @@ fn a_soft_limit_below_the_kernels_counts() {
     let group = Group::new("soft", 256);
     let ended = Memini::new(&group).options(&["--limit", "64MiB"]).app(&["to 61.2", "pause"]).start().end();
     ended.assert_code(75).assert_says("limit 64 MiB").assert_says(" of 64 MiB (");
-    assert_eq!(group.number("memory.failcnt"), 0, "the kernel's own limit was far away");
+    assert_eq!(group.failures(), 0, "the kernel's own limit was far away");
 }
 
 #[test]
@@ -96,7 +96,10 @@ fn where_no_cgroup_is_visible_the_process_tree_is_read() {
 
 #[test]
 fn each_gauge_counts_what_it_says() {
-    for (gauge, once, again) in [("unreclaimable", false, false), ("working-set", false, true), ("usage", true, true)] {
+    // A multi-generational LRU (on by default from Debian 14 on) leaves pages that are only read again inactive.
+    let active = !std::fs::read_to_string("/sys/kernel/mm/lru_gen/enabled").is_ok_and(|bits| bits.trim() != "0x0000");
+    for (gauge, once, again) in [("unreclaimable", false, false), ("working-set", false, active), ("usage", true, true)]
+    {
         for (times, rises) in [(1, once), (3, again)] {
             let group = Group::new(&format!("{gauge}-{times}"), 64);
             let memini = Memini::new(&group).options(&["--gauge", gauge, "--stop-at", "off", "--kill-at", "off"]);

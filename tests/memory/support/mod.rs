@@ -1,4 +1,5 @@
 //! What the tests of this layer share: a cgroup of their own, an app that does what it is told, and memini in between.
+//! tests/vm and tests/faults share it.
 #![allow(dead_code, unused_imports, reason = "each crate of tests needs a part of it")]
 
 pub mod group;
@@ -7,4 +8,4 @@ pub mod session;
 
 pub use group::{Group, MIB, send};
 pub use incident::Incident;
-pub use session::{Ended, Memini, Session, neighbour};
+pub use session::{Ended, Memini, STARTER, Session, neighbour, wait_until};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -17,9 +18,9 @@ use super::{Group, Incident, send};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What is run in the group first: it joins the group, prepares what the test wants (`$SETUP`), and becomes memini.
-const STARTER: &str = r#"echo 0 > "$GROUP/cgroup.procs" && eval "$SETUP" && unset SETUP && exec "$@""#;
+pub const STARTER: &str = r#"echo 0 > "$GROUP/cgroup.procs" && eval "$SETUP" && unset SETUP && exec "$@""#;
 
-/// The app that does what it is told.
+/// The app that does what it is told, unless MEMINI_TEST_APP names another one that does the same.
 const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/app.py");
 
 /// memini, to be started.
@@ -30,13 +31,14 @@ pub struct Memini<'a> {
     setup: String,
     app: Vec<String>,
     init: bool,
+    launcher: Vec<String>,
 }
 
 impl<'a> Memini<'a> {
     /// memini as PID 1 of a namespace of its own, in this group.
     pub fn new(group: &'a Group) -> Self {
         let dir = TempDir::with_prefix("memini-test-").expect("a temporary folder");
-        Self { group, dir, options: Vec::new(), setup: ":".into(), app: Vec::new(), init: true }
+        Self { group, dir, options: Vec::new(), setup: ":".into(), app: Vec::new(), init: true, launcher: Vec::new() }
     }
 
     /// As one process among others.
@@ -62,11 +64,16 @@ impl<'a> Memini<'a> {
         self
     }
 
-    /// The app of app.py, with these instructions.
+    /// The app that does what it is told, with these instructions.
     pub fn app(self, instructions: &[&str]) -> Self {
-        let mut command = vec![python(), "-S", "-I", APP];
-        command.extend(instructions);
+        let command: Vec<_> = app().iter().map(String::as_str).chain(instructions.iter().copied()).collect();
         self.command(&command)
+    }
+
+    /// Run by a program that becomes memini by exec: its words, memini's follow.
+    pub fn launched_by(mut self, words: &[&str]) -> Self {
+        self.launcher.extend(words.iter().map(|word| (*word).to_owned()));
+        self
     }
 
     /// Any other app.
@@ -85,6 +92,7 @@ impl<'a> Memini<'a> {
         let namespaces = if self.init { "--pid --fork --kill-child --mount-proc" } else { "--mount" };
         let mut command = Command::new("unshare");
         command.args(namespaces.split(' ')).args(["sh", "-c", STARTER, "sh"]);
+        command.args(&self.launcher);
         command.arg(binary()).arg("--dir").arg(self.dir.path().join("memini")).args(&self.options);
         command.arg("--").args(&self.app);
         command.env("GROUP", self.group.path()).env("SETUP", &self.setup).env("PLACE", self.dir.path());
@@ -101,6 +109,15 @@ impl<'a> Memini<'a> {
 /// The program under test: the static release binary if tests/run has built it.
 fn binary() -> PathBuf {
     std::env::var_os("MEMINI").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_memini")), PathBuf::from)
+}
+
+/// The command of the app that does what it is told.
+pub fn app() -> &'static [String] {
+    static COMMAND: OnceLock<Vec<String>> = OnceLock::new();
+    COMMAND.get_or_init(|| match std::env::var("MEMINI_TEST_APP") {
+        Ok(app) => vec![app],
+        Err(_) => [python(), "-S", "-I", APP].map(str::to_owned).to_vec(),
+    })
 }
 
 /// The interpreter itself: what stands in PATH may be a script that chooses one, slowly.
@@ -309,6 +326,12 @@ impl Ended {
         self
     }
 
+    /// Whether memini itself was killed, by somebody else.
+    pub fn was_killed(&self) -> bool {
+        // unshare does the same to itself; that of util-linux 2.38 tries to, and fails.
+        self.status.signal() == Some(9) || self.log.contains("unshare: sigprocmask unblock failed")
+    }
+
     /// The log must have this text.
     pub fn assert_says(&self, text: &str) -> &Self {
         assert!(self.log.contains(text), "no {text:?} in the log:\n{}", self.log);
@@ -337,6 +360,15 @@ impl Ended {
     }
 }
 
+/// Looks until it is so.
+pub fn wait_until(what: &str, look: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !look() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Another app in the group, that memini has nothing to do with. It ends with the group.
 pub struct Neighbour(Lines);
 
@@ -350,7 +382,7 @@ impl Neighbour {
 /// Starts a neighbour.
 pub fn neighbour(group: &Group, instructions: &[&str]) -> Neighbour {
     let mut command = Command::new("sh");
-    command.args(["-c", STARTER, "sh", python(), "-S", "-I", APP]).args(instructions);
+    command.args(["-c", STARTER, "sh"]).args(app()).args(instructions);
     command.env("GROUP", group.path()).env("SETUP", ":").stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("a neighbour");
     let lines = Lines::of(child.stdout.take().expect("a pipe"));
