@@ -1,0 +1,317 @@
+"""A Docker Engine of the tests' own: its daemon, its containers, and the kernel's word on them."""
+import ctypes
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+# Longer than anything takes here, on a busy machine and in an emulated one as well. Seconds.
+PATIENCE = 180
+PR_SET_PDEATHSIG = 1
+CGROUPS = Path("/sys/fs/cgroup")
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Wrong(Exception):
+    """Something is not as it should be; the text says what."""
+
+
+def expect(what, found, wanted):
+    if found != wanted:
+        raise Wrong(f"{what}: {found!r}, not {wanted!r}")
+
+
+def wait_until(what, look, patience=PATIENCE):
+    """Looks again and again until there is something to see, and returns it."""
+    end = time.monotonic() + patience
+    while not (found := look()):
+        if time.monotonic() > end:
+            raise Wrong(f"waited in vain for {what}")
+        time.sleep(0.02)
+    return found
+
+
+def end_with_parent():
+    """In the daemon, before its start: it ends, and its containers with it, even if this script is killed."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+def is_unified():
+    return (CGROUPS / "cgroup.controllers").exists()
+
+
+def own_group():
+    """The path of this process's own memory group below the mount of the memory controller."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" if is_unified() else "memory" in controllers.split(","):
+            return path.rstrip("/")
+    raise Wrong("this process is in no memory group")
+
+
+class Engine:
+    """dockerd below a folder of its own; nothing of the machine's own Docker is used or touched."""
+
+    def __init__(self, place, options=()):
+        self.place = Path(place)
+        self.socket = self.place / "docker.sock"
+        # Debian's client fits its daemon; another one on PATH may be of another time.
+        self.client = shutil.which("docker", path=f"/usr/bin:{os.environ['PATH']}")
+        # Below the own group: where this is a container, nothing else may be written.
+        self.parent = f"{own_group()}/memini-docker-{os.getpid()}"
+        self.options = list(options)
+        self.daemon = None
+        self.numbers = itertools.count(1)
+
+    # ---- life ---------------------------------------------------------------------------------------------------
+
+    def start(self):
+        for folder in ("data", "exec", "config"):
+            (self.place / folder).mkdir(parents=True, exist_ok=True)
+        # Not the machine's own.
+        settings = self.place / "daemon.json"
+        settings.write_text("{}\n")
+        words = ["dockerd", "--data-root", self.place / "data", "--exec-root", self.place / "exec",
+                 "--host", f"unix://{self.socket}", "--pidfile", self.place / "pid", "--config-file", settings,
+                 "--iptables=false", "--ip6tables=false", "--bridge=none", "--exec-opt", "native.cgroupdriver=cgroupfs",
+                 "--cgroup-parent", self.parent, *self.options]
+        with open(self.place / "log", "ab") as log:
+            self.daemon = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
+                                           start_new_session=True, preexec_fn=end_with_parent)
+        wait_until("the daemon's socket", self.answers)
+
+    def answers(self):
+        if self.daemon.poll() is not None:
+            raise Wrong("the daemon ended: " + self.log_end())
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(PATIENCE)
+                connection.connect(str(self.socket))
+                connection.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                return b" 200 " in connection.recv(4096)
+        except OSError:
+            return False
+
+    def log_end(self):
+        lines = (self.place / "log").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-10:])
+
+    def end(self):
+        """Ends the daemon and takes away what it has left: processes, mounts, groups, files."""
+        if self.daemon and self.daemon.poll() is None:
+            left = self.run("container", "ls", "--all", "--quiet", check=False).split()
+            if left:
+                self.run("rm", "--force", "--volumes", *left, check=False)
+            self.daemon.terminate()
+            try:
+                self.daemon.wait(60)
+            except subprocess.TimeoutExpired:
+                self.daemon.kill()
+                self.daemon.wait()
+        for pid in self.leftovers():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        for mount in mounts_below(self.place):
+            subprocess.run(["umount", "--lazy", mount], check=False)
+        self.remove_groups()
+        shutil.rmtree(self.place, ignore_errors=True)
+
+    def leftovers(self):
+        """containerd and its shims know the daemon's folder, containers are in its groups."""
+        mark = str(self.place).encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            pid = int(folder.name)
+            try:
+                if pid != os.getpid() and (mark in (folder / "cmdline").read_bytes()
+                                           or self.parent in (folder / "cgroup").read_text()):
+                    yield pid
+            except OSError:
+                pass
+
+    def remove_groups(self):
+        """In every hierarchy, the lowest first, with those above that were made for the path alone."""
+        for root in [CGROUPS] if is_unified() else CGROUPS.iterdir():
+            top = Path(f"{root}{self.parent}")
+            for folder, _, _ in os.walk(top, topdown=False):
+                remove_group(folder)
+
+    # ---- commands -----------------------------------------------------------------------------------------------
+
+    def environment(self):
+        return {**os.environ, "DOCKER_HOST": f"unix://{self.socket}", "DOCKER_CONFIG": str(self.place / "config"),
+                "DOCKER_BUILDKIT": "0"}
+
+    def run(self, *words, check=True, stdin=None, patience=PATIENCE):
+        """Runs the client to its end: its standard output, and what it says on standard error if it fails."""
+        command = [self.client, *map(str, words)]
+        try:
+            done = subprocess.run(command, env=self.environment(), input=stdin, capture_output=True, timeout=patience)
+        except subprocess.TimeoutExpired:
+            raise Wrong(f"docker {' '.join(command[1:])} takes longer than {patience} s") from None
+        if check and done.returncode != 0:
+            raise Wrong(f"docker {' '.join(command[1:])}: {done.stderr.decode(errors='replace').strip()[-2000:]}")
+        return done.stdout.decode(errors="replace")
+
+    def start_container(self, *words):
+        """`docker run --detach` with these words, in a group above its own one that it has for itself."""
+        parent = f"{self.parent}/{next(self.numbers)}"
+        name = self.run("run", "--detach", "--network=none", f"--cgroup-parent={parent}", *words).strip()
+        return Container(self, name, parent)
+
+
+def mounts_below(place):
+    """The mount points below this folder, the last one first."""
+    points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in reversed(points) if point.startswith(f"{place}/")]
+
+
+def remove_group(folder):
+    # The kernel needs a moment until the last process is gone.
+    end = time.monotonic() + 10
+    while True:
+        try:
+            return os.rmdir(folder)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.01)
+
+
+class Container:
+    """One container, from its start to its removal."""
+
+    def __init__(self, engine, name, parent):
+        self.engine = engine
+        self.name = name
+        self.log_file = engine.place / "data" / "containers" / name / f"{name}-json.log"
+        self.kernel = UnifiedKernel(parent, name) if is_unified() else LegacyKernel(parent, name)
+
+    def inspect(self):
+        return json.loads(self.engine.run("inspect", self.name))[0]
+
+    def state(self):
+        return self.inspect()["State"]
+
+    def pid(self):
+        """PID 1's process id, seen from outside."""
+        return self.state()["Pid"]
+
+    def log(self):
+        """What the container has printed, on both streams."""
+        try:
+            lines = self.log_file.read_text().splitlines()
+        except OSError:
+            return ""
+        return "".join(entry["log"] for entry in map(parsed, lines) if entry)
+
+    def sees(self, text):
+        """Waits until this is in the log."""
+        looks = 0
+
+        def look():
+            nonlocal looks
+            looks += 1
+            if text in self.log():
+                return True
+            # Whoever has ended says no more.
+            if looks % 50 == 0 and not self.state()["Running"] and text not in self.log():
+                raise Wrong(f"the container has ended without a word of {text!r}")
+            return False
+
+        wait_until(f"{text!r} in the log", look)
+
+    def says(self, *texts):
+        for text in texts:
+            if text not in self.log():
+                raise Wrong(f"the log has no {text!r}")
+
+    def never_says(self, *texts):
+        for text in texts:
+            if text in self.log():
+                raise Wrong(f"the log has {text!r}")
+
+    def end(self):
+        """Waits for its end. The exit code, as the engine reports it."""
+        code = int(self.engine.run("wait", self.name))
+        expect("the exit code of docker inspect", self.state()["ExitCode"], code)
+        return code
+
+    def ends_with(self, code, oom_killed=False):
+        """Waits for its end, and compares with what the engine and the kernel say."""
+        expect("the exit code", self.end(), code)
+        expect("State.OOMKilled", self.state()["OOMKilled"], oom_killed)
+        expect("whether the kernel has killed", self.kernel.kills() > 0, oom_killed)
+
+    def remove(self):
+        self.engine.run("rm", "--force", "--volumes", self.name, check=False)
+
+
+def parsed(line):
+    """An entry of the log; the last one may not be whole yet."""
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+# ---- the kernel's word ------------------------------------------------------------------------------------------
+
+class LegacyKernel:
+    """cgroup v1 has no counter that outlives the group, but it announces each OOM to an eventfd, and the group's end."""
+
+    def __init__(self, parent, name):
+        self.group = Path(f"{CGROUPS}/memory{parent}/{name}")
+        self.events = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.announced = False
+        try:
+            with open(self.group / "memory.oom_control") as control:
+                (self.group / "cgroup.event_control").write_text(f"{self.events} {control.fileno()}")
+            self.announced = True
+        except OSError:
+            # It was over before anybody could look.
+            pass
+
+    def kills(self):
+        if not self.announced:
+            raise Wrong("the container ended too early to be watched")
+        wait_until("the end of the memory group", lambda: not self.group.exists())
+        return wait_until("the announcement of that end", self.read) - 1
+
+    def read(self):
+        try:
+            return os.eventfd_read(self.events)
+        except BlockingIOError:
+            return 0
+
+    def limit(self):
+        return int((self.group / "memory.limit_in_bytes").read_text())
+
+    def usage(self):
+        return int((self.group / "memory.usage_in_bytes").read_text())
+
+
+class UnifiedKernel:
+    """cgroup v2 counts in the group above as well, which outlives the container's own."""
+
+    def __init__(self, parent, name):
+        self.parent = Path(f"{CGROUPS}{parent}")
+        self.group = self.parent / name
+
+    def kills(self):
+        events = dict(line.split() for line in (self.parent / "memory.events").read_text().splitlines())
+        return int(events["oom_kill"])
+
+    def limit(self):
+        return int((self.group / "memory.max").read_text())
+
+    def usage(self):
+        return int((self.group / "memory.current").read_text())

@@ -1,0 +1,169 @@
+"""A virtual machine with a Debian kernel and cgroup v2, in which the same cases run. Emulated in software: it needs no KVM."""
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from engine import LIBC, PR_SET_PDEATHSIG
+from images import HOUSE, Missing, answer, debian, need, run
+
+# What the kernel needs to find its disks and what Docker needs from it; the rest is built in.
+MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay"]
+# Seconds. The machine's own work takes two minutes, more when it shares its cores.
+PATIENCE = 1500
+LAST_WORD = "the machine has nothing more to say"
+
+FIRST_SCRIPT = """#!/busybox sh
+/busybox mount -t devtmpfs devtmpfs /dev
+for module in /modules/*; do /busybox insmod $module; done
+while [ ! -b /dev/vda ] || [ ! -b /dev/vdb ]; do /busybox sleep 0.1; done
+/busybox mount -t ext4 /dev/vda /root
+/busybox mount --move /dev /root/dev
+exec /busybox switch_root /root /bin/sh -c 'tar --extract --file /dev/vdb --directory /root; exec sh /root/second'
+"""
+
+SECOND_SCRIPT = f"""
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs tmpfs /run
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+hostname machine
+MEMINI=/root/memini MEMINI_TEST_APP=/root/app python3 /root/tests/docker/run --inside "$(cat /root/names)" >/dev/ttyS1 2>&1
+echo '{LAST_WORD}' >/dev/ttyS1
+sync
+echo b >/proc/sysrq-trigger
+sleep 1000
+"""
+
+
+def kernel(cache):
+    """A folder with Debian's kernel and the modules, in the order in which they can be loaded; kept in the cache."""
+    architecture = answer("dpkg", "--print-architecture")
+    package = newest(f"linux-image-{architecture}")
+    folder = cache / f"docker-{package}"
+    if not folder.exists():
+        need("depmod", "kmod")
+        with tempfile.TemporaryDirectory(prefix="memini-kernel.", dir=cache) as place:
+            place = Path(place)
+            place.chmod(0o755)
+            run(["apt-get", "download", package], cwd=place)
+            run(["dpkg-deb", "--extract", next(place.glob("*.deb")), place / "root"])
+            version = package.removeprefix("linux-image-")
+            run(["depmod", "--basedir", place / "root", version])
+            result = place / "result"
+            (result / "modules").mkdir(parents=True)
+            shutil.copyfile(place / "root/boot" / f"vmlinuz-{version}", result / "vmlinuz")
+            for number, module in enumerate(in_order(place / "root/lib/modules" / version)):
+                shutil.copyfile(module, result / "modules" / f"{number:02}-{module.name}")
+            os.rename(result, folder)
+    return folder
+
+
+def newest(package):
+    """The package with the kernel itself, which the one of this name depends on."""
+    def depends():
+        lines = answer("apt-cache", "depends", package).splitlines()
+        return next((line.split()[1] for line in lines if line.strip().startswith("Depends: linux-image-")), None)
+    found = depends()
+    if not found:
+        run(["apt-get", "update"], check=False)
+        found = depends()
+    if not found:
+        raise Missing(f"apt knows no {package}")
+    return found
+
+
+def in_order(modules):
+    """The files of MODULES, each after those that it depends on."""
+    needs = {}
+    for line in (modules / "modules.dep").read_text().splitlines():
+        file, _, others = line.partition(":")
+        needs[Path(file).name.split(".")[0].replace("-", "_")] = [modules / file, *(modules / other for other in others.split())]
+    found = []
+    for name in MODULES:
+        # Nobody names those that are built in.
+        for file in reversed(needs.get(name, [])):
+            if file not in found:
+                found.append(file)
+    return found
+
+
+def initramfs(kernel, path):
+    """Just enough to find the disk."""
+    with tempfile.TemporaryDirectory(prefix="memini-initramfs.") as place:
+        place = Path(place)
+        shutil.copy2(shutil.which("busybox"), place / "busybox")
+        shutil.copytree(kernel / "modules", place / "modules")
+        for folder in ("dev", "root"):
+            (place / folder).mkdir()
+        (place / "init").write_text(FIRST_SCRIPT)
+        (place / "init").chmod(0o755)
+        names = "\n".join(str(file.relative_to(place)) for file in sorted(place.rglob("*")))
+        with open(path, "wb") as archive:
+            subprocess.run(["busybox", "cpio", "-o", "-H", "newc"], cwd=place, input=names.encode(), stdout=archive,
+                           stderr=subprocess.DEVNULL, check=True)
+
+
+def payload(path, memini, app, names):
+    """The second disk: a tar with the tests."""
+    with tempfile.TemporaryDirectory(prefix="memini-payload.") as place:
+        place = Path(place)
+        shutil.copytree(HOUSE / "tests" / "docker", place / "tests" / "docker", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy2(memini, place / "memini")
+        shutil.copy2(app, place / "app")
+        (place / "second").write_text(SECOND_SCRIPT)
+        (place / "names").write_text(names)
+        with tarfile.open(path, "w") as archive:
+            archive.add(place, ".")
+
+
+def end_with_parent():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def run_cases(cache, memini, app, names, say):
+    """Runs the cases in the machine, and says each line of results as it comes. Whether it came to its end."""
+    if platform.machine() != "x86_64":
+        raise Missing(f"the virtual machine is made for x86_64, not for {platform.machine()}")
+    need("qemu-system-x86_64", "qemu-system-x86")
+    need("busybox", "busybox-static")
+    _, disk = debian(cache)
+    boot = kernel(cache)
+    with tempfile.TemporaryDirectory(prefix="memini-machine.") as place:
+        place = Path(place)
+        initramfs(boot, place / "initramfs")
+        payload(place / "payload", memini, app, names)
+        (place / "results").touch()
+        machine = subprocess.Popen(
+            ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G", "-nodefaults",
+             "-display", "none", "-no-reboot", "-kernel", boot / "vmlinuz", "-initrd", place / "initramfs",
+             "-append", "console=ttyS0 quiet panic=-1 apparmor=0",
+             "-drive", f"file={disk},if=virtio,format=raw,snapshot=on",
+             "-drive", f"file={place}/payload,if=virtio,format=raw,readonly=on",
+             "-serial", f"file:{place}/console", "-serial", f"file:{place}/results"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "TMPDIR": str(place)}, preexec_fn=end_with_parent)
+        try:
+            _, errors = machine.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            errors = f"it took more than {PATIENCE} s"
+        finally:
+            machine.kill()
+            machine.wait()
+        results = (place / "results").read_text(errors="replace").splitlines()
+        if LAST_WORD not in results:
+            console = (place / "console").read_text(errors="replace") if (place / "console").exists() else ""
+            results.append(f"WRONG: the virtual machine did not come to its end: {errors.strip()}")
+            results += [f"    console: {line}" for line in console.splitlines()[-20:]]
+        for line in results:
+            if line != LAST_WORD:
+                say(line)
