@@ -10,9 +10,10 @@ from pathlib import Path
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
 RELEASE = "bookworm"
-# What the stand-ins hold beside Debian's smallest system: a linker for the Rust image, Python for the app's, Docker for
-# the virtual machine, which uses the same system.
-PACKAGES = ["python3", "gcc", "libc6-dev", "docker.io"]
+# What is added to Debian's smallest system: a linker for the Rust image, Python for the app's, Docker for the virtual
+# machine, which uses the same system.
+PACKAGES = ["python3", "gcc", "libc6-dev", "docker.io", "crun"]
+MACHINE_ONLY = ["usr/sbin/dockerd", "usr/bin/docker", "usr/bin/containerd*", "usr/bin/ctr", "usr/bin/dnet", "usr/sbin/ovrouter"]
 TINY = "memini-test"
 HEALTHY = "memini-test-health"
 EXAMPLE = "memini-example"
@@ -90,7 +91,7 @@ def debian(cache):
             with no_services():
                 run(["nice", "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, mirror()])
             slim(root)
-            run(["tar", "--create", "--file", f"{archive}.partial", "--directory", root, "."])
+            run(["tar", "--create", "--file", f"{archive}.partial", "--directory", root, *(f"--exclude=./{name}" for name in MACHINE_ONLY), "."])
             with open(f"{disk}.partial", "wb") as file:
                 file.truncate(3 << 30)
             run(["mke2fs", "-q", "-t", "ext4", "-d", root, f"{disk}.partial"])
@@ -147,7 +148,7 @@ def add_toolchain(root):
         raise Missing("the Rust toolchain is not one of rustup's, which the stand-in for rust:1-slim is made of")
     place = root / "usr/local/rustup/toolchains" / toolchain.name
     shutil.copytree(toolchain, place, symlinks=True, copy_function=link_or_copy,
-                    ignore=lambda folder, _: {"share", "libexec"} if folder == str(toolchain) else set())
+                    ignore=shutil.ignore_patterns("share", "libexec", "librustc-stable_rt.*", "clippy-driver", "rustdoc"))
     (root / "usr/local/rustup/settings.toml").write_text(
         f'version = "12"\nprofile = "minimal"\ndefault_toolchain = "{toolchain.name}"\n[overrides]\n')
     home = root / "usr/local/cargo"
