@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine import Wrong, expect, wait_until
 from images import EXAMPLE, HEALTHY, TINY, need
+from podman import Podman
 from terminal import INTERRUPT, SUSPEND, Terminal
 
 MIB = 1 << 20
@@ -343,6 +344,24 @@ def crun(bench):
     container.sees("here")
     bench.engine.run("stop", "--time=100000", container.name)
     container.ends_with(9)
+
+
+@case("podman --runtime crun: stopped for memory, killed by the kernel, hardened, --init")
+def podman(bench):
+    need("podman", "podman")
+    need("crun", "crun")
+    with Podman(bench.engine, bench.engine.place / "crun") as there:
+        hardened = ["--read-only", "--tmpfs=/tmp", "--user=65534", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+        init = ["--init", f"--init-path={bench.memini}", "--entrypoint=/app"]
+        for options, app in (([], GROWS), (hardened, GROWS), (init, GROWS[1:])):
+            code, log = there.container("--memory=64m", *options, TINY, *app)
+            expect(f"the exit code with {options}: {log}", code, 75)
+            if "stopping the app" not in log or "leaving" not in log:
+                raise Wrong(f"the log with {options}: {log}")
+        code, log = there.container("--memory=64m", "--env=MEMINI_STOP_AT=off", "--env=MEMINI_KILL_AT=off", TINY, "/app", "grow:40")
+        expect("the exit code", code, 137)
+        if "the app was killed by the kernel's OOM killer" not in log:
+            raise Wrong(f"the log: {log}")
 
 
 # ---- Dockerfile.example -------------------------------------------------------------------------------------------
