@@ -146,7 +146,7 @@ def run_cases(cache, memini, app, names, say):
         machine = subprocess.Popen(
             ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G", "-nodefaults",
              "-display", "none", "-no-reboot", "-kernel", boot / "vmlinuz", "-initrd", place / "initramfs",
-             "-append", "console=ttyS0 quiet panic=-1 apparmor=0 mitigations=off",
+             "-append", "console=ttyS0 quiet panic=-1 apparmor=0 mitigations=off init_on_alloc=0 no5lvl",
              "-drive", f"file={disk},if=virtio,format=raw,snapshot=on",
              "-drive", f"file={place}/payload,if=virtio,format=raw,readonly=on",
              "-serial", f"file:{place}/console", "-serial", f"file:{place}/results"],
