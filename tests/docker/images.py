@@ -1,18 +1,23 @@
 """The images of the tests, made without any registry: what Docker Hub would deliver is stood in for."""
+import contextlib
+import fcntl
 import io
 import os
 import shutil
 import stat
 import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
+
+from engine import mounts_below
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
 RELEASE = "bookworm"
 # What is added to Debian's smallest system: a linker for the Rust image, Python for the app's, Docker for the virtual
 # machine, which uses the same system.
 PACKAGES = ["python3", "gcc", "libc6-dev", "docker.io", "crun"]
+DISK_SIZE = 3 << 30
+# What only the machine needs.
 MACHINE_ONLY = ["usr/sbin/dockerd", "usr/bin/docker", "usr/bin/containerd*", "usr/bin/ctr", "usr/bin/dnet", "usr/sbin/ovrouter"]
 TINY = "memini-test"
 HEALTHY = "memini-test-health"
@@ -26,6 +31,7 @@ class Missing(Exception):
 
 
 def need(program, package):
+    """Makes sure that a program is there; the package may be several."""
     if shutil.which(program):
         return
     if os.geteuid() == 0 and shutil.which("apt-get"):
@@ -33,7 +39,7 @@ def need(program, package):
         # A service that the package would start is not wanted: the daemon is started by the tests.
         with no_services():
             run(["apt-get", "update"], check=False)
-            run(["apt-get", "install", "--yes", "--no-install-recommends", package], check=False, env=variables)
+            run(["apt-get", "install", "--yes", "--no-install-recommends", *package.split()], check=False, env=variables)
     if not shutil.which(program):
         raise Missing(f"{program} is missing (Debian: apt-get install {package})")
 
@@ -79,25 +85,43 @@ def mirror():
     return "http://deb.debian.org/debian"
 
 
+@contextlib.contextmanager
+def making(folder):
+    """A place to make this folder of the cache in, or nothing if it is there. It gets its name when it is whole."""
+    partial = Path(f"{folder}.partial")
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            yield None
+            return
+        # What an earlier run was ended over, with what it had mounted.
+        for mount in mounts_below(partial):
+            run(["umount", "--lazy", mount])
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir()
+        yield partial
+        os.rename(partial, folder)
+
+
 def debian(cache):
     """A small Debian system as a tar and as a disk for a virtual machine; made once and kept in the cache."""
-    name = "-".join(["docker", RELEASE, *PACKAGES])
-    archive, disk = cache / f"{name}.tar", cache / f"{name}.ext4"
-    if not (archive.exists() and disk.exists()):
-        need("debootstrap", "debootstrap")
-        need("mke2fs", "e2fsprogs")
-        with tempfile.TemporaryDirectory(prefix="memini-debian.", dir=cache) as place:
-            root = Path(place) / "root"
+    folder = cache / "-".join(["docker", RELEASE, *PACKAGES])
+    with making(folder) as place:
+        if place:
+            need("debootstrap", "debootstrap")
+            need("mke2fs", "e2fsprogs")
+            root = place / "root"
             with no_services():
-                run(["nice", "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, mirror()])
+                run(["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", RELEASE, root, mirror()])
             slim(root)
-            run(["tar", "--create", "--file", f"{archive}.partial", "--directory", root, *(f"--exclude=./{name}" for name in MACHINE_ONLY), "."])
-            with open(f"{disk}.partial", "wb") as file:
-                file.truncate(3 << 30)
-            run(["mke2fs", "-q", "-t", "ext4", "-d", root, f"{disk}.partial"])
-        os.rename(f"{archive}.partial", archive)
-        os.rename(f"{disk}.partial", disk)
-    return archive, disk
+            others = [f"--exclude=./{name}" for name in MACHINE_ONLY]
+            run(["tar", "--create", "--file", place / "archive.tar", "--directory", root, *others, "."])
+            with open(place / "disk.ext4", "wb") as file:
+                file.truncate(DISK_SIZE)
+            run(["mke2fs", "-q", "-t", "ext4", "-d", root, place / "disk.ext4"])
+            shutil.rmtree(root)
+    return folder / "archive.tar", folder / "disk.ext4"
 
 
 def slim(root):

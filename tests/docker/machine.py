@@ -1,5 +1,4 @@
 """A virtual machine with a Debian kernel and cgroup v2, in which the same cases run. Emulated in software: it needs no KVM."""
-import ctypes
 import os
 import platform
 import shutil
@@ -10,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from engine import LIBC, PR_SET_PDEATHSIG
-from images import HOUSE, Missing, answer, debian, need, run
+from images import HOUSE, Missing, answer, debian, making, need, run
 
 # What the kernel needs to find its disks and what Docker needs from it; the rest is built in.
 MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay"]
@@ -50,22 +49,28 @@ def kernel(cache):
     architecture = answer("dpkg", "--print-architecture")
     package = newest(f"linux-image-{architecture}")
     folder = cache / f"docker-{package}"
-    if not folder.exists():
-        need("depmod", "kmod")
-        with tempfile.TemporaryDirectory(prefix="memini-kernel.", dir=cache) as place:
-            place = Path(place)
-            place.chmod(0o755)
-            run(["apt-get", "download", package], cwd=place)
-            run(["dpkg-deb", "--extract", next(place.glob("*.deb")), place / "root"])
-            version = package.removeprefix("linux-image-")
-            run(["depmod", "--basedir", place / "root", version])
-            result = place / "result"
-            (result / "modules").mkdir(parents=True)
-            shutil.copyfile(place / "root/boot" / f"vmlinuz-{version}", result / "vmlinuz")
-            for number, module in enumerate(in_order(place / "root/lib/modules" / version)):
-                shutil.copyfile(module, result / "modules" / f"{number:02}-{module.name}")
-            os.rename(result, folder)
+    with making(folder) as place:
+        if place:
+            need("depmod", "kmod")
+            file, root, version = download(package, place), place / "root", package.removeprefix("linux-image-")
+            run(["dpkg-deb", "--extract", file, root])
+            run(["depmod", "--basedir", root, version])
+            shutil.copyfile(root / "boot" / f"vmlinuz-{version}", place / "vmlinuz")
+            (place / "modules").mkdir()
+            for number, module in enumerate(in_order(root / "lib/modules" / version)):
+                shutil.copyfile(module, place / "modules" / f"{number:02}-{module.name}")
+            file.unlink()
+            shutil.rmtree(root)
     return folder
+
+
+def download(package, place):
+    """The file of the package. Lists that are too old name files that are gone."""
+    run(["apt-get", "download", package], cwd=place, check=False)
+    if not list(place.glob("*.deb")):
+        run(["apt-get", "update"], check=False)
+        run(["apt-get", "download", package], cwd=place)
+    return next(place.glob("*.deb"))
 
 
 def newest(package):
