@@ -15,6 +15,8 @@ MIB = 1 << 20
 CASES = []
 # The app grows by so many MiB a second: time enough for any machine to see it come.
 GROWS = ["/app", "leave-on-term:0", "grow:20"]
+# The kernel gets its way.
+NEVER_STOPS = ["--env=MEMINI_STOP_AT=off", "--env=MEMINI_KILL_AT=off"]
 # `docker stop` waits so long before it kills. Seconds.
 STOP_TIMEOUT = 10
 UNBLOCKABLE = {signal.SIGKILL, signal.SIGSTOP}
@@ -52,8 +54,7 @@ def memory(bench):
 
 @case("--memory: what the kernel kills has 137, State.OOMKilled is true, and memini says so", "here", "vm")
 def killed_by_the_kernel(bench):
-    off = ["--env=MEMINI_STOP_AT=off", "--env=MEMINI_KILL_AT=off"]
-    container = bench.container("--memory=64m", *off, TINY, "/app", "grow:40")
+    container = bench.container("--memory=64m", *NEVER_STOPS, TINY, "/app", "grow:40")
     container.ends_with(137, oom_killed=True)
     container.says("the app was killed by the kernel's OOM killer (ended by SIGKILL)")
 
@@ -153,7 +154,8 @@ def exec_orphans(bench):
     init = container.pid()
     before = children(init)
     for _ in range(3):
-        bench.engine.run("exec", container.name, "/app", "orphan", "exit:0")
+        # Detached: the engine waits some seconds for an output that the orphan holds open.
+        bench.engine.run("exec", "--detach", container.name, "/app", "orphan", "exit:0")
     orphans = wait_until("the orphans to be memini's", lambda: three(children(init) - before))
     for orphan in orphans:
         os.kill(orphan, signal.SIGKILL)
@@ -338,9 +340,9 @@ def command_of(container):
 def crun(bench):
     need("crun", "crun")
     leaves(bench, "--runtime=crun", "--read-only", "--tmpfs=/tmp", "--user=65534", "--cap-drop=ALL")
-    off = ["--env=MEMINI_STOP_AT=off", "--env=MEMINI_KILL_AT=off"]
-    bench.container("--runtime=crun", "--memory=64m", *off, TINY, "/app", "grow:40").ends_with(137, oom_killed=True)
-    container = bench.container("--runtime=crun", "--memory=64m", "--init", "--entrypoint=/app", TINY, "leave-on-term:9", "say:here")
+    bench.container("--runtime=crun", "--memory=64m", *NEVER_STOPS, TINY, "/app", "grow:40").ends_with(137, oom_killed=True)
+    container = bench.container("--runtime=crun", "--memory=64m", "--init", "--entrypoint=/app", TINY, "leave-on-term:9",
+                                "say:here")
     container.sees("here")
     bench.engine.run("stop", "--time=100000", container.name)
     container.ends_with(9)
@@ -358,7 +360,7 @@ def podman(bench):
             expect(f"the exit code with {options}: {log}", code, 75)
             if "stopping the app" not in log or "leaving" not in log:
                 raise Wrong(f"the log with {options}: {log}")
-        code, log = there.container("--memory=64m", "--env=MEMINI_STOP_AT=off", "--env=MEMINI_KILL_AT=off", TINY, "/app", "grow:40")
+        code, log = there.container("--memory=64m", *NEVER_STOPS, TINY, "/app", "grow:40")
         expect("the exit code", code, 137)
         if "the app was killed by the kernel's OOM killer" not in log:
             raise Wrong(f"the log: {log}")
@@ -385,7 +387,8 @@ def dockerfile_example(bench):
 def terminal(bench):
     bench.needs("example")
     shell = ["bash", "--norc", "--noprofile", "--noediting", "-i"]
-    with Terminal(bench.engine, "--memory=64m", "--env=PS1=PROMPT>", "--entrypoint=/memini", EXAMPLE, "-q", "--", *shell) as there:
+    words = ["--memory=64m", "--env=PS1=PROMPT>", "--entrypoint=/memini", EXAMPLE, "-q", "--", *shell]
+    with Terminal(bench.engine, *words) as there:
         there.sees("PROMPT>")
         there.asks("echo size $(stty size)\n", "size 33 111")
         there.resize(44, 122)

@@ -46,13 +46,20 @@ def is_unified():
     return (CGROUPS / "cgroup.controllers").exists()
 
 
-def own_group():
-    """The path of this process's own memory group below the mount of the memory controller."""
+def place_for_groups():
+    """On v1 the own memory group: where this is a container, nothing else may be written. A group of v2 that holds
+    processes cannot hand anything down, but the root can."""
+    if is_unified():
+        return ""
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers == "" if is_unified() else "memory" in controllers.split(","):
+        if "memory" in controllers.split(","):
             return path.rstrip("/")
     raise Wrong("this process is in no memory group")
+
+
+def hierarchies():
+    return [CGROUPS] if is_unified() else sorted(folder for folder in CGROUPS.iterdir() if folder.is_dir())
 
 
 class Engine:
@@ -63,11 +70,11 @@ class Engine:
         self.socket = self.place / "docker.sock"
         # Debian's client fits its daemon; another one on PATH may be of another time.
         self.client = shutil.which("docker", path=f"/usr/bin:{os.environ['PATH']}")
-        # Below the own group: where this is a container, nothing else may be written.
-        self.parent = f"{own_group()}/memini-docker-{os.getpid()}"
+        self.parent = f"{place_for_groups()}/memini-docker-{os.getpid()}"
         self.options = list(options)
         self.daemon = None
         self.numbers = itertools.count(1)
+        self.groups = []
 
     # ---- life ---------------------------------------------------------------------------------------------------
 
@@ -81,6 +88,7 @@ class Engine:
                  "--host", f"unix://{self.socket}", "--pidfile", self.place / "pid", "--config-file", settings,
                  "--iptables=false", "--ip6tables=false", "--bridge=none", "--exec-opt", "native.cgroupdriver=cgroupfs",
                  "--cgroup-parent", self.parent, *self.options]
+        self.groups = self.missing_groups()
         with open(self.place / "log", "ab") as log:
             self.daemon = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                                            start_new_session=True, preexec_fn=end_with_parent)
@@ -114,9 +122,6 @@ class Engine:
     def end(self):
         """Ends the daemon and takes away what it has left: processes, mounts, groups, files."""
         if self.daemon and self.daemon.poll() is None:
-            left = self.run("container", "ls", "--all", "--quiet", check=False).split()
-            if left:
-                self.run("rm", "--force", "--volumes", *left, check=False)
             self.daemon.terminate()
             try:
                 self.daemon.wait(60)
@@ -140,16 +145,20 @@ class Engine:
             pid = int(folder.name)
             try:
                 if pid != os.getpid() and (mark in (folder / "cmdline").read_bytes()
-                                           or self.parent in (folder / "cgroup").read_text()):
+                                           or f"{self.parent}/" in (folder / "cgroup").read_text()):
                     yield pid
             except OSError:
                 pass
 
+    def missing_groups(self):
+        """In every hierarchy, what the daemon will make on the way to the containers' groups; the upper ones first."""
+        names = self.parent.lstrip("/").split("/")
+        ways = [root.joinpath(*names[:count]) for root in hierarchies() for count in range(1, len(names) + 1)]
+        return [way for way in ways if not way.exists()]
+
     def remove_groups(self):
-        """In every hierarchy, the lowest first, with those above that were made for the path alone."""
-        for root in [CGROUPS] if is_unified() else CGROUPS.iterdir():
-            top = Path(f"{root}{self.parent}")
-            for folder, _, _ in os.walk(top, topdown=False):
+        for group in reversed(self.groups):
+            for folder, _, _ in os.walk(group, topdown=False):
                 remove_group(folder)
 
     # ---- commands -----------------------------------------------------------------------------------------------

@@ -78,7 +78,8 @@ def answer(*command):
 def mirror():
     """Where this machine's own apt gets Debian from."""
     for codename in (RELEASE, ""):
-        for line in answer("apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages").splitlines():
+        lines = answer("apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages")
+        for line in lines.splitlines():
             found, _, address = line.partition(" ")
             if "debian" in address and codename in ("", found):
                 return address
@@ -195,4 +196,5 @@ def link_or_copy(source, target):
 
 def example(engine):
     """Dockerfile.example as it is."""
-    return engine.run("build", "--network=none", "--file", HOUSE / "Dockerfile.example", "--tag", EXAMPLE, HOUSE, patience=PATIENCE)
+    file = HOUSE / "Dockerfile.example"
+    return engine.run("build", "--network=none", "--file", file, "--tag", EXAMPLE, HOUSE, patience=PATIENCE)

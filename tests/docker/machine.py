@@ -122,7 +122,7 @@ def payload(path, memini, app, names):
     """The second disk: a tar with the tests."""
     with tempfile.TemporaryDirectory(prefix="memini-payload.") as place:
         place = Path(place)
-        shutil.copytree(HOUSE / "tests" / "docker", place / "tests" / "docker", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(HOUSE / "tests" / "docker", place / "tests" / "docker")
         shutil.copy2(memini, place / "memini")
         shutil.copy2(app, place / "app")
         (place / "second").write_text(SECOND_SCRIPT)
