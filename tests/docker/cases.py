@@ -6,7 +6,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from engine import Wrong, expect, wait_until
+from engine import Wrong, expect, is_unified, wait_until
 from images import EXAMPLE, HEALTHY, TINY, need
 from podman import Podman
 from terminal import INTERRUPT, SUSPEND, Terminal
@@ -125,6 +125,18 @@ def shared_memory(bench):
     app = ["/app", "leave-on-term:0", "grow-file:/dev/shm/file"]
     container = leaves(bench, "--shm-size=128m", app=app)
     container.never_says("cannot write")
+
+
+@case("--cgroupns: the one that is not the default", "here", "vm")
+def cgroup_namespace(bench):
+    leaves(bench, "--cgroupns=host" if is_unified() else "--cgroupns=private")
+
+
+@case("--cgroup-parent: a lower limit of the group above counts")
+def limit_above(bench):
+    container = bench.container("--memory=1g", TINY, *GROWS, limit_above=64 * MIB)
+    container.ends_with(75)
+    container.says("limit 64 MiB", "stopping the app", "leaving")
 
 
 # ---- process ids -------------------------------------------------------------------------------------------------
@@ -421,8 +433,8 @@ class Bench:
         self.engine, self.memini, self.place, self.offers = engine, memini, place, offers
         self.containers, self.folders = [], []
 
-    def container(self, *words):
-        container = self.engine.start_container(*words)
+    def container(self, *words, **more):
+        container = self.engine.start_container(*words, **more)
         self.containers.append(container)
         return container
 

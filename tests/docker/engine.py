@@ -178,9 +178,13 @@ class Engine:
             raise Wrong(f"docker {' '.join(command[1:])}: {done.stderr.decode(errors='replace').strip()[-2000:]}")
         return done.stdout.decode(errors="replace")
 
-    def start_container(self, *words):
-        """`docker run --detach` with these words, in a group above its own one that it has for itself."""
+    def start_container(self, *words, limit_above=None):
+        """`docker run --detach` with these words, below a group that it has for itself; `limit_above` limits that (v1)."""
         parent = f"{self.parent}/{next(self.numbers)}"
+        if limit_above:
+            group = Path(f"{CGROUPS}/memory{parent}")
+            group.mkdir(parents=True)
+            (group / "memory.limit_in_bytes").write_text(str(limit_above))
         name = self.run("run", "--detach", "--network=none", f"--cgroup-parent={parent}", *words).strip()
         return Container(self, name, parent)
 
