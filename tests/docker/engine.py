@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 # Longer than anything takes here, on a busy machine and in an emulated one as well. Seconds.
-PATIENCE = 180
+PATIENCE = 400
 PR_SET_PDEATHSIG = 1
 CGROUPS = Path("/sys/fs/cgroup")
 LIBC = ctypes.CDLL(None, use_errno=True)
