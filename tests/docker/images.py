@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 from engine import mounts_below
@@ -22,6 +23,9 @@ MACHINE_ONLY = ["usr/sbin/dockerd", "usr/bin/docker", "usr/bin/containerd*", "us
 TINY = "memini-test"
 HEALTHY = "memini-test-health"
 EXAMPLE = "memini-example"
+# One at a time, and after whoever else installs something.
+INSTALLING = threading.Lock()
+LOCK_PATIENCE = ["--option", "DPkg::Lock::Timeout=300"]
 # No step of a build takes this long unless it hangs. Seconds.
 PATIENCE = 1200
 
@@ -32,16 +36,15 @@ class Missing(Exception):
 
 def need(program, package):
     """Makes sure that a program is there; the package may be several."""
-    if shutil.which(program):
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        # A service that the package would start is not wanted: the daemon is started by the tests.
-        with no_services():
-            run(["apt-get", "update"], check=False)
-            run(["apt-get", "install", "--yes", "--no-install-recommends", *package.split()], check=False, env=variables)
-    if not shutil.which(program):
-        raise Missing(f"{program} is missing (Debian: apt-get install {package})")
+    with INSTALLING:
+        if not shutil.which(program) and os.geteuid() == 0 and shutil.which("apt-get"):
+            install = ["apt-get", "install", "--yes", "--no-install-recommends", *LOCK_PATIENCE, *package.split()]
+            # A service that the package would start is not wanted: the daemon is started by the tests.
+            with no_services():
+                run(["apt-get", "update"], check=False)
+                run(install, check=False, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"})
+        if not shutil.which(program):
+            raise Missing(f"{program} is missing (Debian: apt-get install {package})")
 
 
 class no_services:
