@@ -21,13 +21,13 @@ FIRST_SCRIPT = """#!/busybox sh
 /busybox mount -t devtmpfs devtmpfs /dev
 for module in /modules/*; do /busybox insmod $module; done
 while [ ! -b /dev/vda ] || [ ! -b /dev/vdb ]; do /busybox sleep 0.1; done
-/busybox mount -t ext4 /dev/vda /root
-/busybox mount --move /dev /root/dev
-exec /busybox switch_root /root /bin/sh -c 'tar --extract --file /dev/vdb --directory /root; exec sh /root/second'
+/busybox mount -t ext4 /dev/vda /disk
+/busybox mount --move /dev /disk/dev
+exec /busybox switch_root /disk /bin/sh -c 'tar --extract --file /dev/vdb --directory /opt; exec sh /opt/second'
 """
 
 SECOND_SCRIPT = f"""
-export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/opt
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -36,7 +36,7 @@ mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 hostname machine
-MEMINI=/root/memini MEMINI_TEST_APP=/root/app python3 /root/tests/docker/run --inside "$(cat /root/names)" >/dev/ttyS1 2>&1
+MEMINI=/opt/memini MEMINI_TEST_APP=/opt/app python3 /opt/tests/docker/run --inside -- "$(cat /opt/names)" >/dev/ttyS1 2>&1
 echo '{LAST_WORD}' >/dev/ttyS1
 sync
 echo b >/proc/sysrq-trigger
@@ -108,7 +108,7 @@ def initramfs(kernel, path):
         place = Path(place)
         shutil.copy2(shutil.which("busybox"), place / "busybox")
         shutil.copytree(kernel / "modules", place / "modules")
-        for folder in ("dev", "root"):
+        for folder in ("dev", "disk"):
             (place / folder).mkdir()
         (place / "init").write_text(FIRST_SCRIPT)
         (place / "init").chmod(0o755)
@@ -135,8 +135,8 @@ def end_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def run_cases(cache, memini, app, names, say):
-    """Runs the cases in the machine, and says each line of results as it comes. Whether it came to its end."""
+def run_cases(cache, memini, app, names, count, say):
+    """Runs the cases with these names in the machine, so many, and says what came of them."""
     if platform.machine() != "x86_64":
         raise Missing(f"the virtual machine is made for x86_64, not for {platform.machine()}")
     need("qemu-system-x86_64", "qemu-system-x86")
@@ -169,6 +169,8 @@ def run_cases(cache, memini, app, names, say):
             console = (place / "console").read_text(errors="replace") if (place / "console").exists() else ""
             results.append(f"WRONG: the virtual machine did not come to its end: {errors.strip()}")
             results += [f"    console: {line}" for line in console.splitlines()[-20:]]
+        elif (told := sum(line.startswith(("ok: ", "WRONG: ", "SKIP: ")) for line in results)) < count:
+            results.append(f"WRONG: the virtual machine has told of {told} cases, not of {count}")
         for line in results:
             if line != LAST_WORD:
                 say(line)
