@@ -566,10 +566,12 @@ impl Supervisor {
 
     fn brake(&mut self) {
         let now = self.clock.now();
-        if self.braked.replace(now).is_none_or(|last| now.since(last) >= LOOK_AGAIN) {
+        self.spare_workers();
+        let first = self.braked.replace(now).is_none_or(|last| now.since(last) >= LOOK_AGAIN);
+        // A hook may have stopped itself since.
+        if first || !self.spared.is_empty() {
             self.tree.look_who_is_stopped();
         }
-        self.spare_workers();
         self.tree.brake(&self.spared);
     }
 

@@ -124,11 +124,14 @@ impl Tree {
     }
 
     fn let_go(&mut self, spared: &[ProcessId]) {
-        for group in spared {
-            let _ = process::kill_group(*group, Signal::CONT);
-        }
-        let Some(Ok(parted)) = self.list.as_mut().map(|list| list.parted(spared)) else { return };
-        for id in parted.inside.iter().filter_map(|process| ProcessId::new(process.pid)) {
+        let Some(Ok(parted)) = self.list.as_mut().map(|list| list.parted(spared)) else {
+            for group in spared {
+                let _ = process::kill_group(*group, Signal::CONT);
+            }
+            return;
+        };
+        let ids = parted.inside.iter().filter_map(|process| ProcessId::new(process.pid));
+        for id in ids.filter(|id| !self.stopped_before.contains(id)) {
             let _ = process::kill(id, Signal::CONT);
         }
     }
