@@ -227,6 +227,7 @@ impl Engine {
         let thrashing = self.watch.notice_thrashing(self.now, &view, reading.pressure_full_avg10, &self.settings);
         commands.extend(thrashing.map(Command::Note));
         self.climb(&view, commands);
+        self.take_ballast(&view, commands);
         match self.phase {
             Phase::Stopping(stop) => self.reconsider(stop, &view, commands),
             _ => self.decide(&view, commands),
@@ -243,7 +244,6 @@ impl Engine {
         if stage > from {
             self.open(commands);
             commands.push(Command::Note(Note::StageBegan { stage, from, sample }));
-            self.take_ballast(view, commands);
         } else if stage < from {
             commands.push(Command::Note(Note::StageEnded { stage, from, sample }));
         }
@@ -274,7 +274,7 @@ impl Engine {
         let calm = !self.brake.is_active() && !self.is_pressed();
         let ample = calm && bytes > 0 && room >= bytes.saturating_mul(BALLAST_ROOM);
         let idle = !self.settings.dry_run && !self.watch.ballast && matches!(self.phase, Phase::Running);
-        if ample && idle && view.reached < Stage::Stop {
+        if ample && idle && (Stage::Trace..Stage::Stop).contains(&self.watch.stage) && view.reached < Stage::Stop {
             self.watch.ballast = true;
             commands.push(Command::TakeBallast(bytes));
         }

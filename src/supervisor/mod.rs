@@ -487,7 +487,7 @@ impl Supervisor {
         }
         // A log line wakes whoever reads it, and may take its author's place on the processor: where growth is ended by
         // force, that comes first.
-        let by_force = commands.contains(&Command::KillTree);
+        let by_force = commands.iter().any(|command| matches!(command, Command::Note(Note::Killing { .. })));
         for command in commands.iter().filter(|command| by_force && is_pressing(command)) {
             self.carry_out(command);
         }
