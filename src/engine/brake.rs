@@ -24,6 +24,10 @@ pub(super) const LONGEST_STOP: Duration = Duration::from_millis(2);
 /// there first: zeroing a huge page takes that long.
 const SETTLE: Duration = Duration::from_micros(50);
 
+/// Who grows that often in a row although it is stopped does not end what it was about to do: the kernel fills a range of
+/// pages in one go, which only SIGKILL ends.
+const DEFIANCE: u32 = 2;
+
 /// How long the tree goes on until it is looked at again. Memini sleeps meanwhile: to wait busily uses up the share of the
 /// processor that a woken process needs to be run at once, and lost twice as many races.
 const RUN: Duration = Duration::from_micros(300);
@@ -47,8 +51,8 @@ enum State {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Brake {
     state: State,
-    /// Memory grows although the tree is stopped: the kernel fills a range of pages in one go, which only SIGKILL ends.
-    defied: bool,
+    /// How often in a row memory was seen to grow although the tree is stopped.
+    defied: u32,
     /// All the time for which the tree was stopped so far: time in which nothing could grow.
     stopped: Duration,
     /// What is still to be told.
@@ -73,7 +77,7 @@ impl Brake {
 
     /// Whether memory grows although the tree is stopped.
     pub(super) const fn is_defied(&self) -> bool {
-        self.is_stopped() && self.defied
+        self.is_stopped() && self.defied >= DEFIANCE
     }
 
     pub(super) const fn is_stopped(&self) -> bool {
@@ -97,9 +101,11 @@ impl Brake {
     /// A reading of a stopped tree: whether it stands still, or its time is up.
     fn settles(&mut self, now: Moment, gauged: u64) -> bool {
         let State::Stopped { until, next, seen, .. } = &mut self.state else { return true };
-        if seen.replace(gauged).is_some_and(|before| gauged <= before) || now >= *until {
+        let before = seen.replace(gauged);
+        if before.is_some_and(|before| gauged <= before) || now >= *until {
             return true;
         }
+        self.defied = if before.is_some() { self.defied.saturating_add(1) } else { 0 };
         *next = now.after(SETTLE).min(*until);
         false
     }
@@ -129,7 +135,6 @@ impl Engine {
     pub(super) fn brake(&mut self, view: &View, commands: &mut Vec<Command>) -> bool {
         if self.brake.is_stopped() {
             let stands_still = self.brake.settles(self.now, view.sample.gauged);
-            self.brake.defied = !stands_still;
             return !stands_still && !self.is_to_be_killed(view);
         }
         if !self.brake.has_had_its_turn(self.now) {
@@ -286,9 +291,11 @@ mod tests {
     #[test]
     fn what_even_a_stop_does_not_stop_is_killed_without_a_look_at_its_processes() {
         let mut scene = braked();
-        scene.now = scene.now.before(Duration::from_micros(1900));
-        assert_eq!(scene.read(90, 0), []);
-        scene.now = scene.now.before(Duration::from_micros(900));
+        for percent in [90, 91] {
+            scene.now = scene.now.before(Duration::from_millis(1));
+            assert_eq!(scene.read(percent, 0), []);
+        }
+        scene.now = scene.now.before(Duration::from_millis(1));
         let commands = scene.read(98, 0);
         assert!(commands.contains(&Command::KillTree), "{commands:?}");
         let others = [Command::Release, Command::FreezeTree, Command::NoteProcesses];
