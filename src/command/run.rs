@@ -266,7 +266,7 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
     }
     log::debug!("{} usable cores", schedule::usable_cores());
     if choice.oom_group == Some(true) {
-        log::debug!("memory.oom.group is set: the kernel's OOM killer would take memini along");
+        log::info!("memory.oom.group is set: the kernel's OOM killer would take memini along");
     }
     if let Some(shmem) = choice.shmem.filter(|shmem| *shmem > 0)
         && limit_share(shmem, choice) > 0.1

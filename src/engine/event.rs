@@ -279,7 +279,8 @@ pub enum Note {
         #[serde(serialize_with = "seconds")]
         stopped: Duration,
     },
-    /// The last looks before the kernel's OOM killer was seen to have killed: they tell why memini was too late.
+    /// The last looks up to the one at which the kernel's OOM killer was seen to have killed: they tell why memini was too
+    /// late.
     LastLooks {
         /// The oldest first.
         looks: LastLooks,

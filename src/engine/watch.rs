@@ -207,6 +207,8 @@ impl Engine {
         if matches!(self.phase, Phase::Leaving(_)) {
             return;
         }
+        // The look that finds the counter higher is the last one that tells anything: how late it came.
+        let was_pending = self.oom.is_pending();
         if let Some(times) = reading.events.and_then(|events| self.oom.check(self.now, events.oom_kill)) {
             commands.push(Command::Note(Note::OomKill { times }));
             commands.push(Command::Note(Note::LastLooks { looks: self.looks.last() }));
@@ -217,7 +219,7 @@ impl Engine {
         let times = (self.now, self.brake.running_time(self.now));
         let wary = self.is_wary();
         let view = self.watch.take(times, reading, &self.settings, wary, commands);
-        if !self.oom.is_pending() {
+        if !was_pending {
             self.looks.take(self.now, self.watch.levels.nearest(), self.brake.is_stopped());
         }
         let Some(view) = view else { return };

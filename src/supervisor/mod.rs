@@ -557,6 +557,8 @@ impl Supervisor {
                 if let Some(name) = self.recording.written_name() {
                     let folder = self.config.dir.join("incidents").join(name);
                     ::log::info!("exit code {code}; the evidence is in {}", folder.display());
+                } else if self.stopping {
+                    ::log::info!("exit code {code}; the evidence is in this log only");
                 }
                 self.tree.end_all();
                 self.exit = Some(*code);
