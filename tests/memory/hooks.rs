@@ -320,18 +320,19 @@ fn many_captures_leave_nothing_behind_in_memini() {
     let options = ["--trace-at", "off", "--capture-at", "10%", "--cooldown", "0s", "--max-captures", "1000"];
     let mut session = Memini::new(&group).options(&options).hook("capture=echo {usage}").app(&[]).start();
     let mut measures = Vec::new();
-    for run in 1..=40 {
-        session.tell(&format!("to {}", 30 + 4 * run));
+    for run in 1..=24 {
+        // More than the ballast, which the app counts and memini does not.
+        session.tell(&format!("to {}", 30 + 8 * run));
         session.sees(&format!("hook {run} ended after "));
         measures.push((descriptors(session.id()), anonymous(session.id())));
     }
-    let (early, late) = (measures[9], measures[39]);
+    let (early, late) = (measures[9], measures[23]);
     // A worker for the record may run at one moment and not at the other: it has two pipes.
     assert!(late.0 <= early.0 + 2, "descriptors: {measures:?}");
     assert!(late.1 <= early.1 + (64 << 10), "memory: {measures:?}");
     let ended = session.finish();
     ended.assert_code(0);
-    assert!(ended.incident().hooks().len() >= 40);
+    assert!(ended.incident().hooks().len() >= 24);
 }
 
 #[test]
