@@ -74,7 +74,8 @@ impl Record {
     /// How often, and for how long in all, the app was stopped to be looked at.
     fn brakes(&self) -> Value {
         let times: u64 = self.all("braked").map(|entry| number(entry, "times")).sum();
-        let stopped: f64 = self.all("braked").filter_map(|entry| entry.get("stopped")?.as_f64()).sum();
+        let stopped =
+            self.all("braked").filter_map(|entry| entry.get("stopped")?.as_f64()).fold(0.0, |all, one| all + one);
         json!({"times": times, "stopped": stopped})
     }
 

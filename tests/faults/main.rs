@@ -12,6 +12,7 @@ mod support;
 #[path = "../support/process.rs"]
 mod process;
 
+mod brake;
 mod cgroup_files;
 mod clocks;
 mod folder;

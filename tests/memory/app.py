@@ -54,7 +54,7 @@ def grow(rate, until=float("inf")):
     began, grown = time.monotonic(), 0
     while grown < until * MIB:
         time.sleep(TICK)
-        missing = (time.monotonic() - began) * rate * MIB - grown
+        missing = min((time.monotonic() - began) * rate, until) * MIB - grown
         # After a pause (SIGSTOP, a busy machine) it does not catch up: it would be another rate.
         if missing > 10 * rate * MIB * TICK:
             began = time.monotonic() - grown / (rate * MIB)

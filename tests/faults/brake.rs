@@ -1,0 +1,101 @@
+//! The brake: growth that nobody could follow is stopped for moments, and nothing is ever left stopped by it.
+
+use crate::support::{Ended, Group, Incident, Memini, send};
+use crate::{app_of, children, run, state, wait_until};
+
+/// Whether a fast climb is braked depends on the machine: one of so many is.
+const ROUNDS: usize = 30;
+
+/// A gigabyte a second up to more than 50 of 64 MiB, and rest there.
+const CLIMB: &str = "grow 1000 45";
+
+fn brakes(ended: &Ended) -> u64 {
+    // There is none where the machine kept memini from looking at all.
+    let times = |incident: &Incident| incident.json["brakes"]["times"].as_u64().expect("a number");
+    Incident::all(&ended.dir()).iter().map(times).sum()
+}
+
+/// Never stopped for its level: what is seen here is the brake alone.
+fn climber(group: &Group) -> Memini<'_> {
+    Memini::new(group).options(&["--stop-at", "off", "--kill-at", "off"])
+}
+
+#[test]
+fn a_climb_that_nobody_could_follow_is_braked_and_goes_on() {
+    for round in 0..ROUNDS {
+        let group = Group::new("climb", 64);
+        let mut session = climber(&group).app(&[]).start();
+        session.tell(CLIMB);
+        let app = app_of(session.id());
+        assert_ne!(state(app), Some('T'), "left stopped");
+        session.begin("exit 7");
+        let ended = session.end();
+        ended.assert_code(7);
+        assert_eq!(group.oom_kills(), 0);
+        if brakes(&ended) > 0 {
+            ended.assert_says("the app grew faster than could be followed: braked ");
+            return;
+        }
+        assert!(round + 1 < ROUNDS, "never braked");
+    }
+}
+
+#[test]
+fn whoever_wants_no_brake_gets_none() {
+    for _ in 0..3 {
+        let group = Group::new("no-brake", 64);
+        let mut session = climber(&group).options(&["--no-brake"]).app(&[]).start();
+        session.tell(CLIMB);
+        session.begin("exit 7");
+        let ended = session.end();
+        ended.assert_code(7).assert_silent("braked");
+        assert_eq!(brakes(&ended), 0);
+    }
+}
+
+#[test]
+fn what_somebody_else_has_stopped_stays_stopped() {
+    for round in 0..ROUNDS {
+        let group = Group::new("stopped", 64);
+        let mut session = climber(&group).app(&[]).start();
+        session.tell("fork pause");
+        let app = app_of(session.id());
+        let child = children(app)[0];
+        send("STOP", child);
+        wait_until("the child to stop", || state(child) == Some('T'));
+        session.tell(CLIMB);
+        assert_eq!(state(child), Some('T'), "continued by the brake");
+        session.begin("exit 7");
+        let ended = session.end();
+        ended.assert_code(7);
+        if brakes(&ended) > 0 {
+            return;
+        }
+        assert!(round + 1 < ROUNDS, "never braked");
+    }
+}
+
+#[test]
+fn when_memini_dies_while_the_app_is_stopped_the_app_goes_on() {
+    let group = Group::new("guarded", 64);
+    let mut session = climber(&group).not_as_init().app(&[]).start();
+    let (memini, app) = (session.id(), app_of(session.id()));
+    session.tell("to 45");
+    // The guardian is called at the trace stage, and is the only worker that stays.
+    session.sees("trace: memory is at ");
+    let guardian = |id: &i32| {
+        std::fs::read(format!("/proc/{id}/cmdline"))
+            .is_ok_and(|words| words.split(|byte| *byte == 0).any(|word| word == b"guardian"))
+    };
+    wait_until("the guardian", || children(memini).iter().any(guardian));
+    let guard = children(memini).into_iter().find(|id| guardian(id)).expect("the guardian");
+    // It reads, and thereby stands guard.
+    wait_until("the guardian to wait", || state(guard) == Some('S'));
+    run(&["kill", "-STOP", "--", &format!("-{app}")]);
+    wait_until("the app to stop", || state(app) == Some('T'));
+    send("KILL", memini);
+    wait_until("the app to go on", || state(app) != Some('T'));
+    wait_until("the guardian to end", || state(guard).is_none_or(|state| state == 'Z'));
+    send("KILL", app);
+    drop(session.end());
+}
