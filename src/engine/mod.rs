@@ -134,7 +134,7 @@ impl Engine {
                 self.release(commands);
             }
             Event::CanBrake(able) => {
-                self.watch.brakes = able && self.settings.brake && !self.settings.dry_run;
+                self.watch.brakes = able && self.would_brake();
             }
             Event::HookEnded { run, end } => self.runs.end(self.now, run, end, commands),
             Event::AppExited(exit) => self.app_exited(exit, commands),
@@ -168,6 +168,11 @@ impl Engine {
         let brake = self.brake.deadline().filter(|_| self.watches());
         let next = [phase, reading, brake, self.runs.deadline()].into_iter().flatten().min()?;
         Some(next.max(self.now))
+    }
+
+    /// Whether growth that cannot be followed is to be braked, where that can be done.
+    pub fn would_brake(&self) -> bool {
+        self.settings.brake && !self.settings.dry_run
     }
 
     /// Whether memory grows so fast that nothing else may take memini's time now.

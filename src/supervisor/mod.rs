@@ -588,7 +588,7 @@ impl Supervisor {
 
     /// Where memini is not PID 1, somebody must continue the app should memini die while it is stopped.
     fn call_guardian(&mut self) {
-        if !self.config.brake || self.tree.is_init() || self.lifeline.is_some() {
+        if !self.engine.would_brake() || self.tree.is_init() || self.lifeline.is_some() {
             return;
         }
         let started = spawn::pipe().and_then(|(reader, writer)| {
