@@ -15,12 +15,12 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Growth must go on for this long, or for an eighth of the time that is left, before it is believed.
 const CONFIRM: f64 = 1.0;
 
-/// With so little time left nobody could shut down in it: half of it may be spent on certainty, but no more than half of
-/// this. A heap that is touched at the start, as fast as can be, up to 95%, is told from a leak by nothing but its end.
-const TOO_LITTLE: f64 = 0.25;
+/// With so little time left nobody could shut down in it, and growth is sudden: half of the room is spent on certainty. A
+/// heap that is touched at the start, as fast as can be, up to 95%, is told from a leak by nothing but its end.
+const TOO_LITTLE: f64 = 0.5;
 
-/// The wait has so many parts, and sudden growth must have gone on in the last one or two of them.
-const PARTS: f64 = 16.0;
+/// Sudden growth must have gone on until now: looked at over so long.
+const RECENT: Duration = Duration::from_millis(8);
 
 /// What must have been gained meanwhile, as a share of what the rate foretold. A single step gains nothing after it.
 const BELIEVED: f64 = 0.25;
@@ -43,7 +43,9 @@ struct Claim {
     until: Moment,
     gauged: u64,
     rate: f64,
-    /// Where it stood at the beginning of this part of the wait, and of the one before.
+    /// Bytes to be gained before sudden growth is believed; 0 for growth that is not sudden.
+    half: u64,
+    /// Where it stood a moment ago, and one before that.
     marks: [(Moment, u64); 2],
 }
 
@@ -106,7 +108,9 @@ impl Urgency {
             return Need::None;
         }
         match claim {
-            Some(claim) if now < claim.until => self.claim = Some(claim.with(now, view.sample.gauged)),
+            Some(claim) if claim.is_open(now, view.sample.gauged) => {
+                self.claim = Some(claim.with(now, view.sample.gauged))
+            }
             Some(claim) if claim.holds(now, view, room, enough) => {
                 return Need::Stop(StopReason::Urgent);
             }
@@ -138,23 +142,29 @@ impl Claim {
         // The highest rate tells how little time there may be; it is also the one that must prove true.
         let rate = view.fastest;
         let left = seconds_until(room, rate).unwrap_or(f64::INFINITY);
-        let wait = (left / 8.0).max(left.min(TOO_LITTLE) / 2.0).min(CONFIRM);
+        let half = if left < TOO_LITTLE { room / 2 } else { 0 };
         let gauged = view.sample.gauged;
-        Self { made: now, until: now.after(span(wait)), gauged, rate, marks: [(now, gauged); 2] }
+        let until = now.after(span((left / 8.0).min(CONFIRM)));
+        Self { made: now, until, gauged, rate, half, marks: [(now, gauged); 2] }
     }
 
     /// It goes on: so much is gauged now.
     fn with(mut self, now: Moment, gauged: u64) -> Self {
         let [_, last] = self.marks;
-        if now.since(last.0) >= span(self.until.since(self.made).as_secs_f64() / PARTS) {
+        if now.since(last.0) >= RECENT {
             self.marks = [last, (now, gauged)];
         }
         self
     }
 
-    /// Made with little time left.
-    fn is_sudden(&self) -> bool {
-        self.until.since(self.made) <= span(TOO_LITTLE / 2.0)
+    /// Whether it is too early to say: growth is sudden, goes on, and leaves more than half of the room.
+    fn is_open(&self, now: Moment, gauged: u64) -> bool {
+        now < self.until || (gauged.saturating_sub(self.gauged) < self.half && self.goes_on(now, gauged))
+    }
+
+    fn goes_on(&self, now: Moment, gauged: u64) -> bool {
+        let [(then, before), _] = self.marks;
+        gauged.saturating_sub(before) as f64 >= self.rate * now.since(then).as_secs_f64() * BELIEVED
     }
 
     /// Whether enough of the growth came true, and what came true is urgent in itself: an average of 30 s still tells of
@@ -164,9 +174,7 @@ impl Claim {
         let seconds = now.since(self.made).as_secs_f64();
         let gained = view.sample.gauged.saturating_sub(self.gauged) as f64;
         let left = seconds_until(room, gained / seconds);
-        let [(then, before), _] = self.marks;
-        let recent = view.sample.gauged.saturating_sub(before) as f64 / now.since(then).as_secs_f64();
-        let is_over = self.is_sudden() && recent < self.rate * BELIEVED;
+        let is_over = self.half > 0 && !self.goes_on(now, view.sample.gauged);
         !is_over && gained >= self.rate * seconds * BELIEVED && left.is_some_and(|left| left < enough)
     }
 }
