@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
             Some(Report::Signal(number)) => format!("signal {number}"),
             Some(Report::Warning(text)) => format!("warning {text}"),
             Some(Report::Failed(text)) => format!("failed {text}"),
-            Some(Report::Written) | None => continue,
+            Some(Report::Ready | Report::Written) | None => continue,
         };
         assert_eq!(Report::parse(&said), Report::parse(line));
     }
