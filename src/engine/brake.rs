@@ -94,6 +94,7 @@ impl Brake {
     fn stop(&mut self, now: Moment) {
         let until = now.after(LONGEST_STOP);
         self.state = State::Stopped { since: now, until, next: now.after(SETTLE), seen: None };
+        self.defied = 0;
         self.times = self.times.saturating_add(1);
         self.last = now;
     }
@@ -105,7 +106,9 @@ impl Brake {
         if before.is_some_and(|before| gauged <= before) || now >= *until {
             return true;
         }
-        self.defied = if before.is_some() { self.defied.saturating_add(1) } else { 0 };
+        if before.is_some() {
+            self.defied = self.defied.saturating_add(1);
+        }
         *next = now.after(SETTLE).min(*until);
         false
     }

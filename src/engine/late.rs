@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::event::{Command, Note};
+use super::peak::Peak;
 use super::time::Moment;
 
 /// Lateness of some milliseconds is how machines are; beyond this, growth may have passed unseen.
@@ -16,26 +17,17 @@ const REMEMBERED: Duration = Duration::from_secs(1);
 
 /// How late memini was woken lately: the most of the last second or two.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Lateness {
-    since: Moment,
-    now: Duration,
-    before: Duration,
-}
+pub struct Lateness(Peak<Duration>);
 
 impl Lateness {
     /// Memini was woken so late.
     pub fn add(&mut self, now: Moment, late: Duration) {
-        let age = now.since(self.since);
-        if age >= REMEMBERED {
-            let before = if age < REMEMBERED.saturating_mul(2) { self.now } else { Duration::ZERO };
-            *self = Self { since: now, now: Duration::ZERO, before };
-        }
-        self.now = self.now.max(late);
+        self.0.add(now, late, REMEMBERED);
     }
 
     /// How late it may be the next time.
     pub fn expected(&self) -> Duration {
-        self.now.max(self.before)
+        self.0.highest()
     }
 }
 

@@ -103,7 +103,7 @@ impl Track {
         let end = self.steps.of(Stage::Stop).or(self.steps.of(Stage::Kill));
         let near = end.is_some_and(|end| bytes >= end.saturating_sub(limit / NEAR));
         // On a busy machine a look comes late. That is no reason to look more often as long as nothing grows.
-        let grows = seconds_until(limit.saturating_sub(bytes), self.burst.rate()).is_some_and(|left| left < BURSTING);
+        let grows = self.seconds_at(self.burst.rate()) < BURSTING;
         let lateness = if grows { lateness } else { Duration::ZERO };
         cadence::sleep(self.distance, ceiling, lateness, near && self.is_growing())
     }
@@ -116,13 +116,17 @@ impl Track {
     }
 
     fn is_growing(&self) -> bool {
-        let left = self.seen.room().and_then(|room| seconds_until(room, self.rates.instant()));
-        left.is_some_and(|left| left < GROWING)
+        self.seconds_at(self.rates.instant()) < GROWING
     }
 
     /// Seconds until the limit at the fastest rate.
     fn seconds_left(&self) -> f64 {
-        self.seen.room().and_then(|room| seconds_until(room, self.rates.fastest())).unwrap_or(f64::INFINITY)
+        self.seconds_at(self.rates.fastest())
+    }
+
+    /// Seconds until the limit at this rate; infinite if it is never reached.
+    fn seconds_at(&self, rate: f64) -> f64 {
+        self.seen.room().and_then(|room| seconds_until(room, rate)).unwrap_or(f64::INFINITY)
     }
 
     fn sample(&self) -> Sample {
@@ -225,8 +229,8 @@ impl Levels {
 
     /// Seconds until the first limit is reached at the growth of the last milliseconds.
     pub fn seconds_left(&self) -> f64 {
-        let left = |track: &Track| track.seen.room().and_then(|room| seconds_until(room, track.burst.rate()));
-        self.tracks().iter().filter_map(left).fold(f64::INFINITY, f64::min)
+        let left = |track: &Track| track.seconds_at(track.burst.rate());
+        self.tracks().iter().map(left).fold(f64::INFINITY, f64::min)
     }
 
     /// Whether any limit would be passed within this time.

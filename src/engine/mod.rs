@@ -34,6 +34,7 @@ mod leaving;
 mod levels;
 pub mod looks;
 mod oom;
+mod peak;
 #[cfg(test)]
 mod properties;
 mod rate;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event::StopReason;
 use super::levels::View;
+use super::peak::Peak;
 use super::rate::{seconds_until, span};
 use super::settings::{Settings, Stage, StopWhen};
 use super::time::Moment;
@@ -60,34 +61,12 @@ pub enum Need {
     Stop(StopReason),
 }
 
-/// The highest that was gauged in the last half minute to minute.
-#[derive(Clone, Copy, Debug, Default)]
-struct Peak {
-    since: Moment,
-    now: u64,
-    before: u64,
-}
-
-impl Peak {
-    fn add(&mut self, now: Moment, gauged: u64) {
-        let age = now.since(self.since);
-        if age >= MEMORY {
-            let before = if age < MEMORY.saturating_mul(2) { self.now } else { 0 };
-            *self = Self { since: now, now: 0, before };
-        }
-        self.now = self.now.max(gauged);
-    }
-
-    fn bytes(&self) -> u64 {
-        self.now.max(self.before)
-    }
-}
-
 /// Decides about the stop.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Urgency {
     claim: Option<Claim>,
-    peak: Peak,
+    /// The highest that was gauged in the last half minute to minute.
+    peak: Peak<u64>,
     scope: Scope,
 }
 
@@ -126,8 +105,8 @@ impl Urgency {
         if self.scope != view.level.scope {
             *self = Self { scope: view.level.scope, ..Self::default() };
         }
-        let before = self.peak.bytes();
-        self.peak.add(now, view.sample.gauged);
+        let before = self.peak.highest();
+        self.peak.add(now, view.sample.gauged, MEMORY);
         before
     }
 
@@ -309,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_peak_is_forgotten_after_a_minute() {
-        let mut peak = Peak::default();
+        let mut peak = Peak::<u64>::default();
         for (millis, gauged, highest) in [
             (0, 900, 900),
             (29_000, 100, 900),
@@ -318,8 +297,8 @@ mod tests {
             (60_000, 50, 200),
             (200_000, 7, 7),
         ] {
-            peak.add(at(millis), gauged);
-            assert_eq!(peak.bytes(), highest, "{millis}");
+            peak.add(at(millis), gauged, MEMORY);
+            assert_eq!(peak.highest(), highest, "{millis}");
         }
     }
 

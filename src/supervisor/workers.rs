@@ -3,14 +3,14 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::report::{Report, WORKER};
 use super::sentence::Ending;
 use crate::engine::event::{Exit, HookEnd, Run};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::signal::Signal;
-use crate::sys::spawn::{self, ExecOutcome, ExecResult, Options, Program};
+use crate::sys::spawn::{self, Child, ExecOutcome, ExecResult, Options, Program};
 
 /// How many workers can run at the same time: what the engine starts (16 hooks), the
 /// recorder's and the guardian.
@@ -101,19 +101,7 @@ impl Workers {
             None => &one[..],
         };
         let child = spawn::spawn(&program, &Options { descriptors, ..Options::default() })?;
-        self.table.push(Worker {
-            id: child.id,
-            role,
-            exec: child.exec,
-            report: File::from(reader),
-            line: Vec::with_capacity(LONGEST_REPORT),
-            is_silent: false,
-            hook_group: None,
-            end: None,
-            output: None,
-            written: false,
-            ready: false,
-        });
+        self.table.push(Worker::new(role, child, reader));
         Ok(())
     }
 
@@ -204,6 +192,23 @@ impl Role {
 }
 
 impl Worker {
+    /// One that has just been started and has told nothing yet.
+    fn new(role: Role, child: Child, report: OwnedFd) -> Self {
+        Self {
+            id: child.id,
+            role,
+            exec: child.exec,
+            report: File::from(report),
+            line: Vec::with_capacity(LONGEST_REPORT),
+            is_silent: false,
+            hook_group: None,
+            end: None,
+            output: None,
+            written: false,
+            ready: false,
+        }
+    }
+
     /// Reads and acts on what is there; whether there may be more.
     fn listen(&mut self) -> bool {
         let mut buffer = [0; 2048];
@@ -268,19 +273,7 @@ mod tests {
         let program = Program::new(&["true".into()]).unwrap();
         let child = spawn::spawn(&program, &Options::default()).unwrap();
         let (reader, writer) = spawn::pipe().unwrap();
-        workers.table.push(Worker {
-            id: child.id,
-            role: Role::Record(false),
-            exec: child.exec,
-            report: File::from(reader),
-            line: Vec::new(),
-            is_silent: false,
-            hook_group: None,
-            end: None,
-            output: None,
-            written: false,
-            ready: false,
-        });
+        workers.table.push(Worker::new(Role::Record(false), child, reader));
         (workers, File::from(writer))
     }
 

@@ -24,12 +24,8 @@ mod scarce;
 mod stubborn;
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use support::{Group, Memini};
-
-/// No test waits for a certain time; this is when it gives up.
-const PATIENCE: Duration = Duration::from_secs(90);
+use support::{Group, Memini, wait_until};
 
 /// The file of a memory cgroup (v1) that memini reads most often.
 const USAGE: &str = "memory.usage_in_bytes";
@@ -37,15 +33,6 @@ const USAGE: &str = "memory.usage_in_bytes";
 /// An app for users who may run nothing but the system's own programs: told to go, it fills memory until it is ended. (There
 /// is no end of a line in /dev/zero, and tail keeps the last ones.)
 const FILLER: [&str; 3] = ["sh", "-c", "read go; exec tail /dev/zero"];
-
-/// Looks until it is so.
-fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !look() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// memini with thresholds that leave much room above them: what is told apart here is not who is faster. Trace begins at
 /// 32 of 64 MiB, capture at 38.4, stop at 44.8.

@@ -361,7 +361,7 @@ impl Ended {
 }
 
 /// Looks until it is so.
-pub fn wait_until(what: &str, look: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut look: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !look() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
