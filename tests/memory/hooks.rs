@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Ended, Group, Incident, MIB, Memini, Session};
+use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session};
 
 /// An app that is brought to the capture stage, with this hook there; `seen` is in the log once the hook is over.
 fn with_hook(name: &str, group: &Group, options: &[&str], hook: &str, seen: &str) -> Session {
@@ -93,7 +93,7 @@ fn a_hook_finds_in_words_and_environment_what_it_needs_to_know() {
 #[test]
 fn the_reason_of_a_stop_reaches_its_hooks() {
     let group = Group::new("hook-reason", 64);
-    let ended = Memini::new(&group).hook("stop=echo {reason} {stage}").app(&["to 61.2", "pause"]).start().end();
+    let ended = Memini::new(&group).hook("stop=echo {reason} {stage}").app(&[ABOVE_STOP, "pause"]).start().end();
     ended.assert_code(75).assert_says("hook 1 | floor stop");
 }
 
@@ -166,7 +166,7 @@ fn all_hooks_of_a_stage_run_and_those_of_each_stage_in_its_turn() {
 fn the_last_hooks_do_not_keep_the_app_from_leaving() {
     let group = Group::new("hook-last", 64);
     let options = ["--grace", "500ms", "--hook-timeout", "600s"];
-    let ended = Memini::new(&group).options(&options).hook("stop=sleep 1000").app(&["to 61.2", "pause"]).start().end();
+    let ended = Memini::new(&group).options(&options).hook("stop=sleep 1000").app(&[ABOVE_STOP, "pause"]).start().end();
     ended.assert_code(75).assert_says("sending SIGTERM to the app");
     let incident = ended.incident();
     let events = incident.events();
@@ -279,7 +279,7 @@ fn a_dry_run_touches_nothing_but_its_own_folder() {
         .hook("stop=sh -c 'echo ran > $PLACE/ran'")
         .app(&[])
         .start();
-    session.tell("to 60");
+    session.tell(ABOVE_STOP);
     session.sees("dry run: would run the capture hook: sh -c 'echo ran > $PLACE/ran'");
     session.sees("dry run: would stop the app, too little room is left to shut down in");
     session.begin("exit 7");
