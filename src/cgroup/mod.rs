@@ -23,6 +23,7 @@ pub mod discovery;
 #[cfg(test)]
 pub mod fake;
 pub mod file;
+pub mod held;
 pub mod host;
 pub mod machine;
 pub mod parse;

@@ -266,6 +266,9 @@ pub struct MemInfo {
     pub swap_total: u64,
     /// Free swap.
     pub swap_free: u64,
+    /// What reclaim could not free at once: anonymous memory, tmpfs, kernel objects, stacks and page tables, and file pages
+    /// that must be written first. `None` where the kernel does not tell of anonymous memory.
+    pub held: Option<u64>,
 }
 
 /// `/proc/meminfo`.
@@ -275,6 +278,7 @@ pub struct MemInfo {
 pub fn meminfo(text: &[u8]) -> Result<MemInfo, Fault> {
     let mut info = MemInfo::default();
     let mut needed = Needed::new(["MemTotal"]);
+    let (mut held, mut is_anon_known) = (0u64, false);
     for (line, words) in lines(whole(text)?) {
         let Some((key, value)) = split_once(words, b':') else { continue };
         needed.saw(key);
@@ -284,10 +288,15 @@ pub fn meminfo(text: &[u8]) -> Result<MemInfo, Fault> {
             b"MemAvailable" => info.available = Some(bytes()?),
             b"SwapTotal" => info.swap_total = bytes()?,
             b"SwapFree" => info.swap_free = bytes()?,
+            b"AnonPages" | b"Shmem" | b"Slab" | b"KernelStack" | b"PageTables" | b"Dirty" | b"Writeback" => {
+                is_anon_known |= key == b"AnonPages";
+                held = held.saturating_add(bytes()?);
+            }
             _ => {}
         }
     }
     needed.all_seen()?;
+    info.held = is_anon_known.then_some(held);
     Ok(info)
 }
 
@@ -688,6 +697,10 @@ mod tests {
         assert_eq!((info.total, info.available), (16 << 30, Some(8 << 30)));
         assert_eq!((info.swap_total, info.swap_free), (4 << 30, 3 << 30));
         assert_eq!(meminfo(b"MemTotal: 1 kB\n").unwrap().available, None);
+        let held = b"MemTotal: 9 kB\nDirty: 1 kB\nWriteback: 2 kB\nAnonPages: 4 kB\nMapped: 900 kB\nShmem: 8 kB\nSlab: 16 kB\n\
+            SReclaimable: 900 kB\nKernelStack: 32 kB\nPageTables: 64 kB\n";
+        assert_eq!(meminfo(held).unwrap().held, Some(127 << 10));
+        assert_eq!(meminfo(b"MemTotal: 1 kB\nShmem: 8 kB\n").unwrap().held, None, "that would be a part of it");
         assert_eq!(flaw(meminfo(b"MemFree: 1 kB\n")), "1: no \"MemTotal\" in it");
         assert_eq!(flaw(meminfo(b"MemTotal: 1\n")), "1: not of the form \"KEY: N kB\"");
         assert_eq!(flaw(meminfo(b"MemTotal: 18014398509481985 kB\n")), "1: \"18014398509481985\" is beyond 64 bits");

@@ -95,6 +95,9 @@ pub struct Reading {
     pub events: Option<Events>,
     /// `full avg10` of `memory.pressure` in percent; `None` in a fast reading or where the kernel does not tell.
     pub pressure_full_avg10: Option<f32>,
+    /// What the whole machine holds that reclaim could not free, in bytes; `None` unless it was asked for. By more than this
+    /// grows, no group's part of it has grown, unless somebody else has let go of as much in the same moment.
+    pub machine_held: Option<u64>,
 }
 
 impl Reading {
@@ -102,7 +105,7 @@ impl Reading {
     pub const fn new() -> Self {
         const NONE: Level =
             Level { scope: Scope::Own, usage: 0, limit: None, swap_usage: 0, swap_capacity: 0, stat: None };
-        Self { levels: [NONE; MAX_LEVELS], length: 0, events: None, pressure_full_avg10: None }
+        Self { levels: [NONE; MAX_LEVELS], length: 0, events: None, pressure_full_avg10: None, machine_held: None }
     }
 
     /// The levels, the own group (or the tree) first, the host last.
@@ -133,5 +136,6 @@ impl Reading {
         self.length = 0;
         self.events = None;
         self.pressure_full_avg10 = None;
+        self.machine_held = None;
     }
 }

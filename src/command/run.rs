@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::hook::names_folder;
 use crate::cgroup::choose::{self, Choice};
+use crate::cgroup::held::Held;
 use crate::cgroup::reading::Scope;
 use crate::cgroup::source::{Depth, Source};
 use crate::cli::{check_ascending, check_dir};
@@ -153,7 +154,7 @@ fn settle(
 fn open_watch(config: &Config, opened: Option<Opened>) -> (Option<Watch>, Option<Choice>) {
     let (source, choice) = opened.unwrap_or_else(|| choose::open(Path::new("/"), config.soft_limit.is_some()));
     if choice.readable {
-        return (Some(Watch::new(source, choice.first)), Some(choice));
+        return (Some(Watch::new(source, Held::open("/".as_ref()), choice.first)), Some(choice));
     }
     let why = choice.why_not.as_deref().unwrap_or("nothing tells how much memory is used");
     log::warn!("{why}; memory is not watched, memini goes on as a plain init");
@@ -189,7 +190,7 @@ fn pause(watch: &mut Watch) -> Duration {
     const SHARE: u32 = 50;
     const LONGEST: Duration = Duration::from_millis(250);
     let start = Instant::now();
-    watch.read(Depth::Usage);
+    watch.read(Depth::Usage, false);
     let cost = start.elapsed();
     if cost < CHEAP { Duration::ZERO } else { cost.saturating_mul(SHARE).min(LONGEST) }
 }

@@ -8,7 +8,7 @@ use super::event::{Command, Note, Sample};
 use super::gauge::Gauged;
 use super::ladder::Steps;
 use super::rate::{Burst, Rates, seconds_until};
-use super::settings::{Settings, Stage};
+use super::settings::{GaugeKind, Settings, Stage};
 use super::time::Moment;
 use crate::cgroup::reading::{Level, MAX_LEVELS, Reading, Scope};
 
@@ -25,6 +25,9 @@ const BURSTING: f64 = 1.0;
 /// What the kernel charges in advance for each core (64 pages): usage jitters by that.
 const STOCK: u64 = 64 * 4096;
 
+/// So much of the limit, one part in so many, may have been gained before memory is measured anew.
+const RISEN: u64 = 64;
+
 /// What is known of one level.
 #[derive(Clone, Copy, Debug, Default)]
 struct Track {
@@ -35,8 +38,11 @@ struct Track {
     unreachable: Option<Stage>,
     rates: Rates,
     burst: Burst,
-    /// What was seen when it was last measured.
+    /// What was seen when it was last measured, and what the whole machine held then.
     measured: Option<Gauged>,
+    held_then: Option<u64>,
+    /// Whether the machine's gain since then tells that next to nothing was gained here.
+    is_bounded: bool,
     swap_usage: u64,
     swap_capacity: u64,
     /// The limit that was last told of, if it was.
@@ -44,7 +50,15 @@ struct Track {
 }
 
 impl Track {
-    fn take(&mut self, now: Moment, level: &Level, soft: Option<u64>, full: bool, settings: &Settings) {
+    fn take(
+        &mut self,
+        now: Moment,
+        level: &Level,
+        soft: Option<u64>,
+        held: Option<u64>,
+        full: bool,
+        settings: &Settings,
+    ) {
         if level.scope != self.seen.scope {
             *self = Self::default();
         }
@@ -58,11 +72,7 @@ impl Track {
         self.seen = Gauged::new(&level, settings.gauge, soft, full);
         (self.steps, self.unreachable) =
             self.seen.limit.map_or_else(Default::default, |limit| Steps::resolve(&settings.thresholds, limit));
-        match self.measured {
-            _ if self.seen.exact => self.measured = Some(self.seen),
-            Some(measured) if self.stands_still(settings.cores) => self.seen.gauged = self.bound(&measured),
-            _ => {}
-        }
+        self.look_at(held.filter(|_| settings.gauge == GaugeKind::Unreclaimable), settings.cores);
         let distance = |from, to| {
             let acts = |stage| (from..=to).contains(&stage) && settings.acts_at(stage);
             self.steps.distance(self.seen.gauged, acts)
@@ -75,7 +85,22 @@ impl Track {
         if self.seen.exact {
             self.rates.add(now, self.seen.gauged);
         }
-        self.burst.add(now, self.seen.usage, self.seen.exact.then_some(self.seen.gauged));
+        let known = self.seen.exact || self.is_bounded;
+        self.burst.add(now, self.seen.usage, known.then_some(self.seen.gauged));
+    }
+
+    /// Notes what was measured, or finds a bound for what was not.
+    fn look_at(&mut self, held: Option<u64>, cores: u32) {
+        if self.seen.exact {
+            (self.measured, self.held_then) = (Some(self.seen), held);
+        }
+        self.is_bounded = false;
+        let Some(measured) = self.measured else { return };
+        if let Some(bound) = self.bound_by_machine(&measured, held) {
+            (self.seen.gauged, self.is_bounded) = (bound, true);
+        } else if !self.seen.exact && self.stands_still(cores) {
+            self.seen.gauged = self.bound(&measured);
+        }
     }
 
     /// Whether usage is what it was when memory was last measured, and nothing is being reclaimed: then what it is made of
@@ -96,6 +121,15 @@ impl Track {
         measured.gauged.saturating_add(self.seen.memory.saturating_sub(measured.memory))
     }
 
+    /// What can be gauged at most after what the whole machine has gained since it was measured, if that is next to nothing
+    /// and calls for nothing. While page cache keeps usage at the limit, usage tells nothing.
+    fn bound_by_machine(&self, measured: &Gauged, held: Option<u64>) -> Option<u64> {
+        let gained = held?.saturating_sub(self.held_then?);
+        let (limit, bound) = (self.seen.limit?, measured.gauged.saturating_add(gained));
+        let holds = measured.limit == self.seen.limit && gained <= limit / RISEN;
+        (holds && self.steps.lowest().is_none_or(|lowest| bound < lowest)).then_some(bound.min(self.seen.usage))
+    }
+
     /// How long the fastest fill takes to the next thing that matters here.
     fn sleep(&self, ceiling: f64, lateness: Duration) -> Duration {
         let Some(limit) = self.seen.limit else { return cadence::LONGEST };
@@ -113,6 +147,10 @@ impl Track {
         let enforced = matches!(self.seen.scope, Scope::Own | Scope::Ancestor(_));
         let gained = self.burst.rate() * span.as_secs_f64();
         enforced && gained > 0.0 && self.seen.room().is_some_and(|room| gained >= room as f64)
+    }
+
+    fn is_high(&self) -> bool {
+        self.steps.lowest().is_some_and(|lowest| self.seen.usage >= lowest)
     }
 
     fn is_growing(&self) -> bool {
@@ -192,7 +230,7 @@ impl Levels {
         self.count = levels.len();
         for (track, level) in self.tracks.iter_mut().zip(levels) {
             let soft = settings.soft_limit.filter(|_| level.scope == own);
-            track.take(now, level, soft, full, settings);
+            track.take(now, level, soft, reading.machine_held, full, settings);
         }
     }
 
@@ -208,8 +246,12 @@ impl Levels {
 
     /// Whether any level may have reached a stage, as far as its usage tells.
     pub fn are_high(&self) -> bool {
-        let high = |track: &Track| track.steps.lowest().is_some_and(|lowest| track.seen.usage >= lowest);
-        self.tracks().iter().any(high)
+        self.tracks().iter().any(Track::is_high)
+    }
+
+    /// Whether none of those that look high can be.
+    pub fn are_bounded(&self) -> bool {
+        self.tracks().iter().all(|track| track.is_bounded || !track.is_high())
     }
 
     /// Whether nothing has changed since memory was last measured.

@@ -181,6 +181,11 @@ impl Engine {
         self.watches() && self.watch.levels.seconds_left() < PRESSED
     }
 
+    /// Whether the next reading is to come with what the whole machine holds.
+    pub fn wants_held(&self) -> bool {
+        self.watch.wants_held()
+    }
+
     /// Whether a reading will be decided on, whatever it shows.
     fn is_wary(&self) -> bool {
         !matches!(self.phase, Phase::Running) || self.brake.is_active()

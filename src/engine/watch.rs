@@ -137,8 +137,13 @@ impl Watch {
 
     /// Whether a fast reading would not be enough: something is going on, or usage alone does not tell.
     fn needs_full(&self, now: Moment) -> bool {
-        let busy = self.incident != Incident::None || self.levels.are_high();
+        let busy = self.incident != Incident::None || self.levels.are_high() && !self.levels.are_bounded();
         busy && !self.stands_still(now) || self.levels.can_swap() || self.is_outrun()
+    }
+
+    /// Whether usage alone does not tell, but what the whole machine holds may: nothing is going on but page cache.
+    pub(super) fn wants_held(&self) -> bool {
+        self.incident == Incident::None && self.levels.are_high() && !self.levels.can_swap()
     }
 
     /// High, but as high as a moment ago: what takes ten times as long to read would tell nothing new.

@@ -472,7 +472,8 @@ impl Supervisor {
         injected::panic_at(&event);
         match event {
             Pending::Read(depth) => {
-                let event = match self.watch.as_mut().and_then(|watch| watch.read(depth)) {
+                let with_held = self.engine.wants_held();
+                let event = match self.watch.as_mut().and_then(|watch| watch.read(depth, with_held)) {
                     Some(reading) => Event::Reading(reading),
                     None => Event::ReadingFailed,
                 };

@@ -2,12 +2,14 @@
 
 use std::os::fd::BorrowedFd;
 
+use crate::cgroup::held::Held;
 use crate::cgroup::reading::{Reading, Scope};
 use crate::cgroup::source::{Depth, Source};
 
 /// A source and its last good reading.
 pub struct Watch {
     source: Box<dyn Source>,
+    held: Held,
     reading: Reading,
     failing: bool,
     failures: u32,
@@ -17,12 +19,14 @@ pub struct Watch {
 
 impl Watch {
     /// Watches this source.
-    pub fn new(source: Box<dyn Source>, first: Reading) -> Self {
-        Self { source, reading: first, failing: false, failures: 0, ballast: 0 }
+    pub fn new(source: Box<dyn Source>, held: Held, first: Reading) -> Self {
+        Self { source, held, reading: first, failing: false, failures: 0, ballast: 0 }
     }
 
-    /// Reads anew. `None`: it could not be read, and nothing is to be decided on the old numbers.
-    pub fn read(&mut self, depth: Depth) -> Option<&Reading> {
+    /// Reads anew, with what the whole machine holds if that is asked for. `None`: it could not be read, and nothing is to be
+    /// decided on the old numbers.
+    pub fn read(&mut self, depth: Depth, with_held: bool) -> Option<&Reading> {
+        let machine_held = if with_held { self.held.read() } else { None };
         match self.source.read(depth, &mut self.reading) {
             Ok(()) => {
                 if self.failing {
@@ -31,6 +35,7 @@ impl Watch {
                     self.failures = 0;
                 }
                 leave_out(&mut self.reading, self.ballast);
+                self.reading.machine_held = machine_held;
                 Some(&self.reading)
             }
             Err(error) => {
@@ -78,10 +83,10 @@ mod tests {
         let stat = Some(Stat { anon: 90, file: 5, ..Stat::default() });
         assert!(reading.push(Level { usage: 100, stat, ..Level::default() }));
         assert!(reading.push(Level { scope: Scope::Tree, usage: 100, ..Level::default() }));
-        let mut watch = Watch::new(Box::new(Fake::new([Some(reading)])), Reading::new());
+        let mut watch = Watch::new(Box::new(Fake::new([Some(reading)])), Held::open("/".as_ref()), Reading::new());
         watch.hold_ballast(30);
         for _ in 0..2 {
-            let levels = watch.read(Depth::Full).unwrap().levels();
+            let levels = watch.read(Depth::Full, false).unwrap().levels();
             assert_eq!((levels[0].usage, levels[0].stat.unwrap().anon, levels[1].usage), (70, 60, 100));
         }
     }
@@ -89,8 +94,8 @@ mod tests {
     #[test]
     fn a_failure_gives_nothing_to_decide_on_and_the_next_good_reading_does() {
         let source = Fake::new([Some(Reading::new()), None, None, Some(Reading::new())]);
-        let mut watch = Watch::new(Box::new(source), Reading::new());
-        let answers: Vec<bool> = (0..4).map(|_| watch.read(Depth::Full).is_some()).collect();
+        let mut watch = Watch::new(Box::new(source), Held::open("/".as_ref()), Reading::new());
+        let answers: Vec<bool> = (0..4).map(|_| watch.read(Depth::Full, false).is_some()).collect();
         assert_eq!(answers, [true, false, false, true]);
         assert!(!watch.failing);
     }
