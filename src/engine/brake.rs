@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::event::{Command, Note};
 use super::levels::View;
+use super::stop::is_scarce;
 use super::time::Moment;
 use super::watch::Incident;
 use super::{Engine, Phase};
@@ -144,7 +145,8 @@ impl Engine {
             return false;
         }
         self.brake.state = State::Free;
-        if !self.watch.is_outrun() {
+        let is_too_late = is_scarce(view) && self.is_to_be_killed(view);
+        if is_too_late || !self.watch.is_outrun() {
             return false;
         }
         self.brake.stop(self.now);
@@ -303,6 +305,24 @@ mod tests {
         assert!(commands.contains(&Command::KillTree), "{commands:?}");
         let others = [Command::Release, Command::FreezeTree, Command::NoteProcesses];
         assert!(!others.iter().any(|other| commands.contains(other)), "{commands:?}");
+    }
+
+    // Its scan of /proc was charged to the full group, and called the OOM killer itself.
+    #[test]
+    fn at_the_limit_memini_kills_without_looking_at_anybody() {
+        for (percent, looks) in [(98, true), (100, false)] {
+            let commands = braked().read(percent, 0);
+            assert!(commands.contains(&Command::KillTree), "{commands:?}");
+            for look in [Command::FreezeTree, Command::NoteProcesses] {
+                assert_eq!(commands.contains(&look), looks, "{percent}% {commands:?}");
+            }
+        }
+        let mut scene = Scene::new(Settings::default());
+        scene.tell(Duration::ZERO, Event::CanBrake(true));
+        scene.read(60, 0);
+        scene.now = scene.now.after(Duration::from_millis(4));
+        let commands = scene.read(100, 0);
+        assert!(commands.contains(&Command::KillTree) && !commands.contains(&Command::Brake), "{commands:?}");
     }
 
     #[test]

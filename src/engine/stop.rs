@@ -118,8 +118,9 @@ impl Engine {
         }
         commands.push(note);
         self.watch.free_ballast(commands);
-        // What a stop does not stop is not to be looked at first.
-        if !self.brake.is_defied() {
+        // What a stop does not stop is not to be looked at first; nor is anything where a look itself would need what is not
+        // there any more.
+        if !self.brake.is_defied() && !is_scarce(view) {
             commands.extend([Command::FreezeTree, Command::NoteProcesses]);
         }
         commands.push(Command::KillTree);
@@ -142,6 +143,13 @@ impl Engine {
             commands.push(note);
         }
     }
+}
+
+/// Whether what is left is less than memini itself may need to look at processes. The kernel's own objects for that are charged
+/// to the group: at the limit it is memini's system call that calls the OOM killer.
+pub(super) fn is_scarce(view: &View) -> bool {
+    const ENOUGH: u64 = 1 << 20;
+    view.sample.room.is_some_and(|room| room < ENOUGH)
 }
 
 /// The last hooks may take half of the time until the limit; the other half is the app's.

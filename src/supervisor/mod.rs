@@ -143,6 +143,8 @@ pub struct Supervisor {
     facts_taken: Vec<Stage>,
     /// When the tree was last stopped for a moment.
     braked: Option<Moment>,
+    /// Set while memini does not want to hear that children are stopped and continued.
+    deaf: bool,
     /// Since when a record waits for memory to leave time for it.
     held: Option<Moment>,
     /// As long as memini lives, and no longer, this end of the guardian's pipe is open.
@@ -212,6 +214,7 @@ impl Supervisor {
             facts_for: None,
             facts_taken: Vec::with_capacity(Stage::LADDER.len()),
             braked: None,
+            deaf: false,
             held: None,
             lifeline: None,
             is_guarded: false,
@@ -243,6 +246,7 @@ impl Supervisor {
     /// Goes on as a plain init after an error of memini's own: forwards, reaps, and ends with the app.
     pub fn run_plainly(&mut self) -> u8 {
         self.tree.thaw();
+        mask::hear_of_stops(true);
         self.watch = None;
         loop {
             self.take_signals();
@@ -259,6 +263,7 @@ impl Supervisor {
 
     /// Waits for whatever comes first, and turns it into events.
     fn wait(&mut self) {
+        self.hear_again();
         let mut wait = Wait::new();
         wait.add(self.signals.as_fd(), Interest::Read, Token::Signals);
         if let Some(exec) = self.app.exec() {
@@ -487,13 +492,18 @@ impl Supervisor {
             Pending::Deadline => self.engine.handle(now, Event::Deadline, &mut commands),
         }
         // A log line wakes whoever reads it, and may take its author's place on the processor: where growth is ended by
-        // force, that comes first.
+        // force, that comes first. Where the tree is not even stopped for it, nothing may come before the kill.
         let by_force = commands.iter().any(|command| matches!(command, Command::Note(Note::Killing { .. })));
-        for command in commands.iter().filter(|command| by_force && is_pressing(command)) {
-            self.carry_out(command);
-        }
-        for command in commands.iter().filter(|command| !(by_force && is_pressing(command))) {
-            self.carry_out(command);
+        let at_once = by_force && !commands.contains(&Command::FreezeTree);
+        let rank = |command: &Command| match command {
+            Command::KillTree if at_once => 0,
+            command if by_force && is_pressing(command) => 1,
+            _ => 2,
+        };
+        for turn in 0..3 {
+            for command in commands.iter().filter(|command| rank(command) == turn) {
+                self.carry_out(command);
+            }
         }
         self.commands = commands;
     }
@@ -568,6 +578,11 @@ impl Supervisor {
     }
 
     fn brake(&mut self) {
+        // A child that goes on would wake memini at once, too early to be given the processor: it would wait for it until the
+        // scheduler's next tick, milliseconds, and the timer that was to wake it finds it awake.
+        if !std::mem::replace(&mut self.deaf, true) {
+            mask::hear_of_stops(false);
+        }
         let now = self.clock.now();
         self.spare_workers();
         let first = self.braked.replace(now).is_none_or(|last| now.since(last) >= LOOK_AGAIN);
@@ -576,6 +591,15 @@ impl Supervisor {
             self.tree.look_who_is_stopped();
         }
         self.tree.brake(&self.spared);
+    }
+
+    /// Hears of stopped children again once nothing is braked any more, and of what was missed.
+    fn hear_again(&mut self) {
+        if self.deaf && !self.engine.is_braking() {
+            self.deaf = false;
+            mask::hear_of_stops(true);
+            self.more_to_reap = true;
+        }
     }
 
     fn release(&mut self) {
