@@ -181,11 +181,6 @@ impl Engine {
         self.watches() && self.watch.levels.seconds_left() < PRESSED
     }
 
-    /// Whether the tree is stopped for moments.
-    pub fn is_braking(&self) -> bool {
-        self.watches() && self.brake.is_active()
-    }
-
     /// Whether the next reading is to come with what the whole machine holds.
     pub fn wants_held(&self) -> bool {
         self.watch.wants_held()

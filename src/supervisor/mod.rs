@@ -143,8 +143,6 @@ pub struct Supervisor {
     facts_taken: Vec<Stage>,
     /// When the tree was last stopped for a moment.
     braked: Option<Moment>,
-    /// Set while memini does not want to hear that children are stopped and continued.
-    deaf: bool,
     /// Since when a record waits for memory to leave time for it.
     held: Option<Moment>,
     /// As long as memini lives, and no longer, this end of the guardian's pipe is open.
@@ -214,7 +212,6 @@ impl Supervisor {
             facts_for: None,
             facts_taken: Vec::with_capacity(Stage::LADDER.len()),
             braked: None,
-            deaf: false,
             held: None,
             lifeline: None,
             is_guarded: false,
@@ -246,7 +243,6 @@ impl Supervisor {
     /// Goes on as a plain init after an error of memini's own: forwards, reaps, and ends with the app.
     pub fn run_plainly(&mut self) -> u8 {
         self.tree.thaw();
-        mask::hear_of_stops(true);
         self.watch = None;
         loop {
             self.take_signals();
@@ -263,7 +259,6 @@ impl Supervisor {
 
     /// Waits for whatever comes first, and turns it into events.
     fn wait(&mut self) {
-        self.hear_again();
         let mut wait = Wait::new();
         wait.add(self.signals.as_fd(), Interest::Read, Token::Signals);
         if let Some(exec) = self.app.exec() {
@@ -534,8 +529,11 @@ impl Supervisor {
             Command::Brake => self.brake(),
             Command::Release => self.release(),
             Command::StopApp => {
-                // Before the app hears of it: a moment later it may hold nothing any more.
-                if let Some(stage) = self.facts_for.take() {
+                // Before the app hears of it: a moment later it may hold nothing any more. But hundreds of processes take
+                // tens of milliseconds, in which they fill what is left.
+                if let Some(stage) = self.facts_for.take()
+                    && !(self.engine.is_pressed() && self.tree.is_large())
+                {
                     self.note_processes(stage);
                 }
                 self.app.stop(self.config.stop_signal);
@@ -578,11 +576,6 @@ impl Supervisor {
     }
 
     fn brake(&mut self) {
-        // A child that goes on would wake memini at once, too early to be given the processor: it would wait for it until the
-        // scheduler's next tick, milliseconds, and the timer that was to wake it finds it awake.
-        if !std::mem::replace(&mut self.deaf, true) {
-            mask::hear_of_stops(false);
-        }
         let now = self.clock.now();
         self.spare_workers();
         let first = self.braked.replace(now).is_none_or(|last| now.since(last) >= LOOK_AGAIN);
@@ -593,20 +586,15 @@ impl Supervisor {
         self.tree.brake(&self.spared);
     }
 
-    /// Hears of stopped children again once nothing is braked any more, and of what was missed.
-    fn hear_again(&mut self) {
-        if self.deaf && !self.engine.is_braking() {
-            self.deaf = false;
-            mask::hear_of_stops(true);
-            self.more_to_reap = true;
-        }
-    }
-
     fn release(&mut self) {
-        // What is to be known about the processes is best seen while they stand still, if that is soon done.
-        if let Some(stage) = self.facts_for.filter(|_| self.tree.is_small()) {
-            self.facts_for = None;
-            self.note_processes(stage);
+        // What is to be known about the processes is best seen while they stand still, if that is soon done; and once in each
+        // incident early, as the next look may find no room left for it.
+        if self.tree.is_small() && self.recording.name().is_some() {
+            let early = self.facts_taken.is_empty().then_some(Stage::Trace);
+            self.facts_taken.extend(early);
+            if let Some(stage) = self.facts_for.take().or(early) {
+                self.note_processes(stage);
+            }
         }
         self.tree.release();
     }

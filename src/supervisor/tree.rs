@@ -85,6 +85,16 @@ impl Tree {
         self.is_small
     }
 
+    /// Whether there are more processes than can be looked at in a moment. As PID 1 alone: elsewhere that takes as long as to
+    /// look at all of them.
+    pub fn is_large(&mut self) -> bool {
+        let mut count = 0usize;
+        if let Some(list) = self.list.as_mut().filter(|_| self.is_init) {
+            let _ = list.first(LOOKED_AT, |_| count = count.saturating_add(1));
+        }
+        count >= LOOKED_AT
+    }
+
     /// Stops the tree for a moment, workers and what they run left out: as PID 1 everybody in one system call, elsewhere
     /// the app's process group.
     pub fn brake(&mut self, spared: &[ProcessId]) {

@@ -65,7 +65,17 @@ impl ChildDisposition {
     /// # Errors
     /// None are known for these arguments (sigaction(2)).
     pub fn take() -> io::Result<Self> {
-        set_default(0).map(Self)
+        let mut old = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask and no flags.
+        let default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
+        // SAFETY: both pointers are valid for the call; SIG_DFL installs no code.
+        let result = unsafe { libc::sigaction(libc::SIGCHLD, &raw const default, old.as_mut_ptr()) };
+        if result == 0 {
+            // SAFETY: the call succeeded and filled it in; all zero was valid before.
+            Ok(Self(unsafe { old.assume_init() }))
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 
     /// Puts it back. Called in the child before exec, where only "default" and "ignore" survive anyway.
@@ -73,28 +83,6 @@ impl ChildDisposition {
         // SAFETY: the structure came from the kernel unchanged.
         unsafe { libc::sigaction(libc::SIGCHLD, &raw const self.0, std::ptr::null_mut()) };
     }
-}
-
-/// Sets SIGCHLD to the default, with these flags. What it was before.
-fn set_default(flags: libc::c_int) -> io::Result<libc::sigaction> {
-    let mut old = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: an all-zero sigaction is SIG_DFL with an empty mask and no flags.
-    let mut default: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
-    default.sa_flags = flags;
-    // SAFETY: both pointers are valid for the call; SIG_DFL installs no code.
-    let result = unsafe { libc::sigaction(libc::SIGCHLD, &raw const default, old.as_mut_ptr()) };
-    if result == 0 {
-        // SAFETY: the call succeeded and filled it in; all zero was valid before.
-        Ok(unsafe { old.assume_init() })
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Whether memini gets SIGCHLD when a child is stopped or continued, not only when it ends (SA_NOCLDSTOP).
-pub fn hear_of_stops(hear: bool) {
-    // No errors are known for these arguments; if there were one, memini would only be woken once too often.
-    let _ = set_default(if hear { 0 } else { libc::SA_NOCLDSTOP });
 }
 
 /// One signal that arrived.

@@ -20,8 +20,10 @@ const GROWTH: &[(&str, &[&str], &str, &str)] = &[
 fn every_growth_ends_before_the_kernel_kills(as_init: bool) {
     for (name, instructions, said, outcome) in GROWTH {
         let group = Group::new(&format!("{name}-{as_init}"), 64);
-        let grace = if *name == "ignores" { "200ms" } else { "30s" };
-        let memini = Memini::new(&group).options(&["--grace", grace]).app(instructions);
+        // Who only ignores the signal shall not be killed for the last steps of its growth.
+        let options: &[_] =
+            if *name == "ignores" { &["--grace", "200ms", "--kill-at", "off"] } else { &["--grace", "30s"] };
+        let memini = Memini::new(&group).options(options).app(instructions);
         let memini = if as_init { memini } else { memini.not_as_init() };
         let ended = memini.start().end();
         assert_eq!(group.oom_kills(), 0, "{name}: {}", ended.log);
