@@ -529,12 +529,9 @@ impl Supervisor {
             Command::Brake => self.brake(),
             Command::Release => self.release(),
             Command::StopApp => {
-                // Before the app hears of it: a moment later it may hold nothing any more. But hundreds of processes take
-                // tens of milliseconds, in which they fill what is left.
-                if let Some(stage) = self.facts_for.take()
-                    && !(self.engine.is_pressed() && self.tree.is_large())
-                {
-                    self.note_processes(stage);
+                // Before the app hears of it: a moment later it may hold nothing any more.
+                if let Some(stage) = self.facts_for.take() {
+                    self.note_processes_at_rest(stage);
                 }
                 self.app.stop(self.config.stop_signal);
             }
@@ -660,6 +657,19 @@ impl Supervisor {
             _ => {}
         }
         self.recording.note(self.since_start(), note);
+    }
+
+    /// Hundreds of processes take tens of milliseconds to look at, in which they fill what is left. They are asked to leave in
+    /// a moment, and so may be stopped for as long as that takes.
+    fn note_processes_at_rest(&mut self, stage: Stage) {
+        let stop = self.engine.would_brake() && self.engine.is_pressed() && self.tree.is_large();
+        if stop {
+            self.brake();
+        }
+        self.note_processes(stage);
+        if stop {
+            self.tree.release();
+        }
     }
 
     fn note_processes(&mut self, stage: Stage) {
