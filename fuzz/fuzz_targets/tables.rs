@@ -94,6 +94,10 @@ fuzz_target!(|data: &[u8]| {
         text.extend(info.available.map(|bytes| kilobytes("MemAvailable", bytes)));
         text.push_str(&kilobytes("SwapTotal", info.swap_total));
         text.push_str(&kilobytes("SwapFree", info.swap_free));
+        // What is beyond 64 bits is the most that there is: two lines of half of it, and some.
+        let held = info.held.map(|bytes| if bytes == u64::MAX { 2 } else { 1 });
+        let line = info.held.map(|bytes| kilobytes("AnonPages", bytes / 1024 * 1024));
+        text.extend((0..held.unwrap_or(0)).filter_map(|_| line.clone()));
         assert_eq!(parse::meminfo(text.as_bytes()), Ok(info));
     }
     let _ = judge(data, b"\n", parse::pressure_full_avg10);

@@ -186,13 +186,27 @@ fn keep_in_memory() {
 /// How long to pause between two readings. Those of a cgroup cost microseconds, and the engine may have them as often as
 /// it likes. Looking at every process of a machine takes milliseconds: so much that it is given a share of a core.
 fn pause(watch: &mut Watch) -> Duration {
+    pause_after(|| {
+        let start = Instant::now();
+        watch.read(Depth::Usage, false);
+        start.elapsed()
+    })
+}
+
+/// The cheapest of a few readings counts: on a busy machine any of them may have been interrupted for milliseconds.
+fn pause_after(mut reading: impl FnMut() -> Duration) -> Duration {
+    const READINGS: u32 = 6;
     const CHEAP: Duration = Duration::from_micros(200);
     const SHARE: u32 = 50;
     const LONGEST: Duration = Duration::from_millis(250);
-    let start = Instant::now();
-    watch.read(Depth::Usage, false);
-    let cost = start.elapsed();
-    if cost < CHEAP { Duration::ZERO } else { cost.saturating_mul(SHARE).min(LONGEST) }
+    let mut cheapest = Duration::MAX;
+    for _ in 0..READINGS {
+        cheapest = cheapest.min(reading());
+        if cheapest < CHEAP {
+            return Duration::ZERO;
+        }
+    }
+    cheapest.saturating_mul(SHARE).min(LONGEST)
 }
 
 fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
@@ -283,4 +297,21 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
 
 fn limit_share(bytes: u64, choice: &Choice) -> f64 {
     choice.limit.filter(|limit| *limit > 0).map_or(0.0, |limit| bytes as f64 / limit as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // bench/race, both cores busy: one interrupted reading switched the brake off and made memini look six times a second.
+    #[test]
+    fn a_reading_that_was_interrupted_does_not_make_memini_slow() {
+        let paused = |micros: &[u64]| {
+            let mut costs = micros.iter().copied().cycle();
+            pause_after(|| Duration::from_micros(costs.next().unwrap()))
+        };
+        for (costs, millis) in [(&[5][..], 0), (&[3000, 5], 0), (&[3000, 4000], 150), (&[9000, 8000], 250)] {
+            assert_eq!(paused(costs), Duration::from_millis(millis), "{costs:?}");
+        }
+    }
 }

@@ -662,7 +662,8 @@ impl Supervisor {
     /// Hundreds of processes take tens of milliseconds to look at, in which they fill what is left. They are asked to leave in
     /// a moment, and so may be stopped for as long as that takes.
     fn note_processes_at_rest(&mut self, stage: Stage) {
-        let stop = self.engine.would_brake() && self.engine.is_pressed() && self.tree.is_large();
+        let stop =
+            self.engine.would_brake() && !self.tree.is_frozen() && self.engine.is_pressed() && self.tree.is_large();
         if stop {
             self.brake();
         }

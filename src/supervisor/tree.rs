@@ -53,6 +53,11 @@ impl Tree {
         self.is_init
     }
 
+    /// Whether the tree is stopped. Who looks then for those that somebody else has stopped finds all.
+    pub const fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
     /// Stops every process of the tree, but none of memini's workers and what they run (`spared`: their process
     /// groups).
     pub fn freeze(&mut self, spared: &[ProcessId]) {
