@@ -576,8 +576,8 @@ impl Supervisor {
         let now = self.clock.now();
         self.spare_workers();
         let first = self.braked.replace(now).is_none_or(|last| now.since(last) >= LOOK_AGAIN);
-        // A hook may have stopped itself since.
-        if first || !self.spared.is_empty() {
+        // Only before the first of a series: later, whoever is found stopped may be so by the brake, and would never go on.
+        if first {
             self.tree.look_who_is_stopped();
         }
         self.tree.brake(&self.spared);
