@@ -40,7 +40,8 @@ fn whatever_a_hook_does_costs_log_lines_and_nothing_else() {
             "hook 1 ended after ",
             r#"{"signal":"SIGKILL"}"#,
         ),
-        ("stops", quick, "sh -c 'kill -STOP $$'", "hook 1 ended after ", r#"{"signal":"SIGKILL"}"#),
+        // Again and again: a brake that is put on later continues it.
+        ("stops", quick, "sh -c 'while :; do kill -STOP $$; done'", "hook 1 ended after ", r#"{"signal":"SIGKILL"}"#),
         ("forks-away", &[], "sh -c 'setsid sleep 1000 & echo forked'", "holds its output open", r#"{"code":0}"#),
         ("closes", &[], "sh -c 'exec >&- 2>&-; exit 5'", "hook 1 ended after ", r#"{"code":5}"#),
         ("prints-nothing", &[], "true", "hook 1 ended after ", r#"{"code":0}"#),
