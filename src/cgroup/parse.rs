@@ -408,6 +408,8 @@ pub struct ProcessStat<'a> {
     pub kernel: bool,
     /// How many threads it has.
     pub threads: u64,
+    /// How many of its page faults needed no disk.
+    pub minor_faults: u64,
 }
 
 /// `PF_KTHREAD` (include/linux/sched.h).
@@ -431,7 +433,8 @@ fn process_stat_parts(text: &[u8]) -> Option<ProcessStat<'_>> {
     let parent = fields.next()?;
     let group = fields.next()?;
     let flags = fields.nth(3)?;
-    let threads = fields.nth(10)?;
+    let minor_faults = fields.next()?;
+    let threads = fields.nth(9)?;
     // A field is whole only if another one follows.
     fields.next()?;
     let id = |word| digits(word).ok().and_then(|number| i32::try_from(number).ok());
@@ -443,6 +446,7 @@ fn process_stat_parts(text: &[u8]) -> Option<ProcessStat<'_>> {
         group: id(group)?,
         kernel: digits(flags).ok()? & KERNEL_THREAD != 0,
         threads: digits(threads).ok()?,
+        minor_faults: digits(minor_faults).ok()?,
     })
 }
 
@@ -742,7 +746,7 @@ mod tests {
         let text = b"42 (a) R 1 (b) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 3 0 99 ";
         let stat = process_stat(text).unwrap();
         assert_eq!((stat.pid, stat.name, stat.state, stat.parent), (42, &b"a) R 1 (b"[..], b'S', 7));
-        assert_eq!((stat.group, stat.threads, stat.kernel), (42, 3, false));
+        assert_eq!((stat.group, stat.threads, stat.kernel, stat.minor_faults), (42, 3, false, 1));
         let kernel = b"2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 4 ";
         assert!(process_stat(kernel).unwrap().kernel);
         for cut in 0..text.len() - "0 99 ".len() {

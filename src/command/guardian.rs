@@ -5,9 +5,11 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
+use std::thread;
 
 use nix::fcntl::{F_SETFL, OFlag, fcntl};
 
+use crate::supervisor::newborn;
 use crate::supervisor::report::Report;
 use crate::sys::descriptors;
 use crate::sys::process::{self, ProcessId};
@@ -23,7 +25,12 @@ pub fn run(words: &[OsString]) -> Option<()> {
     Report::Ready.send();
     // Nothing is ever written: this ends when memini does, however it does.
     let _ = lifeline.read(&mut [0]);
-    // Who runs does not notice it.
-    let _ = process::kill_group(group, Signal::CONT);
+    // Who runs does not notice it. Again for those that were in the middle of fork(2): their children may be born stopped.
+    for look in 0..newborn::LOOKS {
+        if process::kill_group(group, Signal::CONT).is_err() {
+            break;
+        }
+        thread::sleep(newborn::pause(look));
+    }
     Some(())
 }

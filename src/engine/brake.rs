@@ -101,8 +101,17 @@ impl Brake {
         let until = now.after(LONGEST_STOP);
         self.state = State::Stopped { since: now, until, next: now.after(SETTLE), seen: None };
         self.defied = 0;
+        self.count(now);
+    }
+
+    fn count(&mut self, now: Moment) {
         self.times = self.times.saturating_add(1);
         self.last = now;
+    }
+
+    fn add(&mut self, span: Duration) {
+        self.stopped = self.stopped.saturating_add(span);
+        self.untold = self.untold.saturating_add(span);
     }
 
     /// A reading of a stopped tree: whether it stands still, or its time is up.
@@ -122,9 +131,7 @@ impl Brake {
     /// The tree goes on, or is about to be killed. False if it was not stopped.
     fn end_stop(&mut self, now: Moment) -> bool {
         let State::Stopped { since, .. } = self.state else { return false };
-        let span = now.since(since);
-        self.stopped = self.stopped.saturating_add(span);
-        self.untold = self.untold.saturating_add(span);
+        self.add(now.since(since));
         self.state = State::Free;
         true
     }
@@ -172,6 +179,12 @@ impl Engine {
             let run = left.div_f64(PARTS).clamp(RUN, LONGEST_RUN);
             self.brake.state = State::Watched { next: self.now.after(run) };
         }
+    }
+
+    /// The tree was stopped for so long until now, and not by the engine's order.
+    pub fn stood_still(&mut self, now: Moment, span: Duration) {
+        self.brake.count(now);
+        self.brake.add(span);
     }
 
     /// Says how often it was braked, once it is over.
@@ -332,6 +345,18 @@ mod tests {
         scene.now = scene.now.after(Duration::from_millis(4));
         let commands = scene.read(100, 0);
         assert!(commands.contains(&Command::KillTree) && !commands.contains(&Command::Brake), "{commands:?}");
+    }
+
+    #[test]
+    fn a_stop_for_a_look_at_the_processes_is_counted_as_a_brake() {
+        let mut scene = Scene::new(Settings::default());
+        scene.read(85, 0);
+        scene.engine.stood_still(scene.now, Duration::from_millis(7));
+        let told = scene.exit(Exit::Code(0)).into_iter().find_map(|command| match command {
+            Command::Note(Note::Braked { times, stopped }) => Some((times, stopped)),
+            _ => None,
+        });
+        assert_eq!(told, Some((1, Duration::from_millis(7))));
     }
 
     #[test]

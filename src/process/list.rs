@@ -22,6 +22,8 @@ pub struct Process {
     pub group: i32,
     /// `R`, `S`, `D`, `T` (stopped), …
     pub state: u8,
+    /// How many of its page faults needed no disk: next to none before it runs.
+    pub minor_faults: u64,
     marked: bool,
 }
 
@@ -145,6 +147,7 @@ pub fn look_at(folder: &Folder, pid: i32) -> Option<Process> {
         parent: stat.parent,
         group: stat.group,
         state: stat.state,
+        minor_faults: stat.minor_faults,
         marked: false,
     })
 }

@@ -24,6 +24,7 @@
 pub mod app;
 mod attention;
 pub mod log;
+pub mod newborn;
 pub mod recording;
 pub mod report;
 pub mod sentence;
@@ -242,7 +243,7 @@ impl Supervisor {
 
     /// Goes on as a plain init after an error of memini's own: forwards, reaps, and ends with the app.
     pub fn run_plainly(&mut self) -> u8 {
-        self.tree.thaw();
+        self.tree.thaw(self.clock.now());
         self.watch = None;
         loop {
             self.take_signals();
@@ -253,7 +254,10 @@ impl Supervisor {
             }
             let mut wait = Wait::new();
             wait.add(self.signals.as_fd(), Interest::Read, ());
-            let _ = wait.wait(Some(if self.more_to_reap { Duration::ZERO } else { IDLE }));
+            let now = self.clock.now();
+            let newborn = self.tree.newborn_due().map_or(IDLE, |due| due.since(now));
+            let _ = wait.wait(Some(if self.more_to_reap { Duration::ZERO } else { newborn }));
+            self.continue_newborn_if_due();
         }
     }
 
@@ -298,7 +302,21 @@ impl Supervisor {
         if self.engine.deadline().is_some_and(|deadline| deadline <= now) {
             self.pending.push_back(Pending::Deadline);
         }
+        self.continue_newborn_if_due();
         self.write_record_if_due(now);
+    }
+
+    /// While memory grows fast, a look at everybody takes longer than there is time for. But not for ever.
+    fn newborn_due(&self) -> Option<Moment> {
+        let due = self.tree.newborn_due()?;
+        Some(if self.engine.is_pressed() { due.after(LONGEST_HOLD) } else { due })
+    }
+
+    fn continue_newborn_if_due(&mut self) {
+        let now = self.clock.now();
+        if self.newborn_due().is_some_and(|due| due <= now) {
+            self.tree.continue_newborn(now);
+        }
     }
 
     /// When a record is to be written: not while a killed app still lets go of its memory, if that does not take too long.
@@ -335,7 +353,7 @@ impl Supervisor {
         let now = self.clock.now();
         // While it is held, the engine's deadlines bring the loop round often enough.
         let record = if self.held.is_some() { None } else { self.record_due() };
-        let due = [self.engine.deadline(), record];
+        let due = [self.engine.deadline(), record, self.newborn_due()];
         due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
     }
 
@@ -593,7 +611,7 @@ impl Supervisor {
                 self.note_processes(stage);
             }
         }
-        self.tree.release();
+        self.tree.release(self.clock.now());
     }
 
     /// Where memini is not PID 1, somebody must continue the app should memini die while it is stopped.
@@ -664,12 +682,15 @@ impl Supervisor {
     fn note_processes_at_rest(&mut self, stage: Stage) {
         let stop =
             self.engine.would_brake() && !self.tree.is_frozen() && self.engine.is_pressed() && self.tree.is_large();
+        let began = self.clock.now();
         if stop {
             self.brake();
         }
         self.note_processes(stage);
         if stop {
-            self.tree.release();
+            let now = self.clock.now();
+            self.tree.release(now);
+            self.engine.stood_still(now, now.since(began));
         }
     }
 

@@ -1,7 +1,9 @@
 //! Signals for the whole tree: to stop it, to kill it, or to end what outlived the app.
 
+use super::newborn::{self, Newborn};
+use crate::engine::time::Moment;
 use crate::process::facts::Facts;
-use crate::process::list::List;
+use crate::process::list::{List, Process};
 use crate::sys::process::{self, ProcessId};
 use crate::sys::signal::Signal;
 
@@ -26,6 +28,8 @@ pub struct Tree {
     stopped_before: Vec<ProcessId>,
     /// Whether there were so few processes then that all were looked at.
     is_small: bool,
+    /// Who may have been born stopped.
+    newborn: Option<Newborn>,
 }
 
 impl Tree {
@@ -45,6 +49,7 @@ impl Tree {
             frozen: false,
             stopped_before: Vec::with_capacity(LOOKED_AT),
             is_small: false,
+            newborn: None,
         }
     }
 
@@ -61,7 +66,7 @@ impl Tree {
     /// Stops every process of the tree, but none of memini's workers and what they run (`spared`: their process
     /// groups).
     pub fn freeze(&mut self, spared: &[ProcessId]) {
-        self.frozen = true;
+        (self.frozen, self.newborn) = (true, None);
         if self.is_init && process::kill_everybody(Signal::STOP).is_ok() {
             // One system call for all, so that nobody can fork meanwhile; the workers and what they run go on.
             self.let_go(spared);
@@ -76,12 +81,9 @@ impl Tree {
         if let Some(list) = self.list.as_mut().filter(|_| self.is_init) {
             let stopped = &mut self.stopped_before;
             // What cannot be read is continued in the end, as if it had never been stopped.
-            let mut count = 0usize;
-            let _ = list.first(LOOKED_AT, |process| {
-                count = count.saturating_add(1);
+            self.is_small = !look_at_first(list, |process| {
                 stopped.extend(ProcessId::new(process.pid).filter(|_| process.state == b'T'));
             });
-            self.is_small = count < LOOKED_AT;
         }
     }
 
@@ -93,17 +95,13 @@ impl Tree {
     /// Whether there are more processes than can be looked at in a moment. As PID 1 alone: elsewhere that takes as long as to
     /// look at all of them.
     pub fn is_large(&mut self) -> bool {
-        let mut count = 0usize;
-        if let Some(list) = self.list.as_mut().filter(|_| self.is_init) {
-            let _ = list.first(LOOKED_AT, |_| count = count.saturating_add(1));
-        }
-        count >= LOOKED_AT
+        self.list.as_mut().filter(|_| self.is_init).is_some_and(|list| look_at_first(list, |_| ()))
     }
 
     /// Stops the tree for a moment, workers and what they run left out: as PID 1 everybody in one system call, elsewhere
     /// the app's process group.
     pub fn brake(&mut self, spared: &[ProcessId]) {
-        self.frozen = true;
+        (self.frozen, self.newborn) = (true, None);
         if self.is_init && process::kill_everybody(Signal::STOP).is_ok() {
             if !spared.is_empty() {
                 self.let_go(spared);
@@ -114,8 +112,8 @@ impl Tree {
     }
 
     /// Continues what the brake has stopped.
-    pub fn release(&mut self) {
-        self.frozen = false;
+    pub fn release(&mut self, now: Moment) {
+        self.goes_on(now);
         if !self.is_init {
             if let Some(app) = self.app {
                 let _ = process::kill_group(app, Signal::CONT);
@@ -127,6 +125,30 @@ impl Tree {
             let _ = process::kill_everybody(Signal::CONT);
         }
         self.stopped_before = stay;
+    }
+
+    fn goes_on(&mut self, now: Moment) {
+        self.frozen = false;
+        self.newborn = Some(Newborn::after_release(now));
+    }
+
+    /// When it is to be looked for children that were born stopped.
+    pub fn newborn_due(&self) -> Option<Moment> {
+        self.newborn.as_ref().map(Newborn::due)
+    }
+
+    /// Continues those that were born stopped, as the brake had stopped their parents in the middle of it. Workers' children
+    /// are no exception.
+    pub fn continue_newborn(&mut self, now: Moment) {
+        let processes = self.list.as_mut().and_then(|list| list.descendants().ok()).unwrap_or_default();
+        for process in processes.iter().filter(|process| newborn::is_born_stopped(process)) {
+            if let Some(id) = ProcessId::new(process.pid) {
+                let _ = process::kill(id, Signal::CONT);
+            }
+        }
+        if !self.newborn.as_mut().is_some_and(|newborn| newborn.looked(now)) {
+            self.newborn = None;
+        }
     }
 
     /// False where it is not known who else there is.
@@ -173,11 +195,11 @@ impl Tree {
     }
 
     /// Continues what was stopped: after an error of memini's own.
-    pub fn thaw(&mut self) {
+    pub fn thaw(&mut self, now: Moment) {
         if !self.frozen {
             return;
         }
-        self.frozen = false;
+        self.goes_on(now);
         if self.is_init && process::kill_everybody(Signal::CONT).is_ok() {
             return;
         }
@@ -259,4 +281,14 @@ impl Tree {
         }
         true
     }
+}
+
+/// Whether there are more processes than can be looked at in a moment; `visit` gets those that can.
+fn look_at_first(list: &mut List, mut visit: impl FnMut(Process)) -> bool {
+    let mut count = 0usize;
+    let _ = list.first(LOOKED_AT, |process| {
+        count = count.saturating_add(1);
+        visit(process);
+    });
+    count >= LOOKED_AT
 }

@@ -75,6 +75,18 @@ fn what_somebody_else_has_stopped_stays_stopped() {
     }
 }
 
+// Regression: whose parent was in the middle of fork(2) when the tree was stopped was born stopped after it went on again,
+// and stayed so: the last of this chain, in one of two or three runs.
+#[test]
+fn who_is_born_of_a_fork_that_the_brake_met_is_not_left_stopped() {
+    for _ in 0..6 {
+        let group = Group::new("fork", 64);
+        let memini = Memini::new(&group).options(&["--grace", "30s"]);
+        let ended = memini.app(&["ignore SIGTERM", "breed 30"]).start().end();
+        ended.assert_code(75).assert_says("killing the app").assert_silent("did not leave");
+    }
+}
+
 #[test]
 fn when_memini_dies_while_the_app_is_stopped_the_app_goes_on() {
     let group = Group::new("guarded", 64);
@@ -95,7 +107,7 @@ fn when_memini_dies_while_the_app_is_stopped_the_app_goes_on() {
     wait_until("the app to stop", || state(app) == Some('T'));
     send("KILL", memini);
     wait_until("the app to go on", || state(app) != Some('T'));
-    wait_until("the guardian to end", || state(guard).is_none_or(|state| state == 'Z'));
     send("KILL", app);
+    wait_until("the guardian to end", || state(guard).is_none_or(|state| state == 'Z'));
     drop(session.end());
 }
