@@ -1,8 +1,8 @@
-//! What the whole machine holds: a bound for what a group may have gained, for a tenth of the price of asking the group.
+//! What the whole machine holds: a bound for what a group may have gained, without asking the group.
 //!
 //! To read `memory.stat` makes the kernel add up what each core has counted, and with such fresh numbers its reclaim treats
 //! the page cache differently: an app that lives in a cache at its limit was measured to do 5 to 10% less work while
-//! somebody read the file a hundred times a second (Linux 6.18). `/proc/meminfo` costs 6 µs, and nobody else anything.
+//! somebody read the file a hundred times a second (Linux 6.18). `/proc/meminfo` costs memini 6 µs, and nobody else anything.
 
 use std::path::Path;
 

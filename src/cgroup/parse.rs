@@ -266,7 +266,7 @@ pub struct MemInfo {
     pub swap_total: u64,
     /// Free swap.
     pub swap_free: u64,
-    /// What reclaim could not free at once: anonymous memory, tmpfs, kernel objects, stacks and page tables, and file pages
+    /// What reclaim could not free at once: anonymous memory, tmpfs, locked pages (some of them twice), kernel objects, stacks and page tables, and file pages
     /// that must be written first. `None` where the kernel does not tell of anonymous memory.
     pub held: Option<u64>,
 }
@@ -288,7 +288,8 @@ pub fn meminfo(text: &[u8]) -> Result<MemInfo, Fault> {
             b"MemAvailable" => info.available = Some(bytes()?),
             b"SwapTotal" => info.swap_total = bytes()?,
             b"SwapFree" => info.swap_free = bytes()?,
-            b"AnonPages" | b"Shmem" | b"Slab" | b"KernelStack" | b"PageTables" | b"Dirty" | b"Writeback" => {
+            b"AnonPages" | b"Shmem" | b"Unevictable" | b"Slab" | b"KernelStack" | b"PageTables" | b"Dirty"
+            | b"Writeback" => {
                 is_anon_known |= key == b"AnonPages";
                 held = held.saturating_add(bytes()?);
             }

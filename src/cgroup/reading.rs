@@ -91,7 +91,7 @@ pub struct Events {
 pub struct Reading {
     levels: [Level; MAX_LEVELS],
     length: usize,
-    /// Counters; `None` in a fast reading, and where the source has none (process tree).
+    /// Counters; `None` where the source has none (process tree), and in a fast reading of v1.
     pub events: Option<Events>,
     /// `full avg10` of `memory.pressure` in percent; `None` in a fast reading or where the kernel does not tell.
     pub pressure_full_avg10: Option<f32>,

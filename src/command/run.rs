@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::hook::names_folder;
 use crate::cgroup::choose::{self, Choice};
@@ -133,13 +133,15 @@ fn settle(
     // The app runs by now: an error of memini's own must not end it.
     let looked = catch_unwind(AssertUnwindSafe(|| {
         injected::panic_at(&"start");
-        let (watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
+        let (mut watch, choice) = if config.watch { open_watch(&config, opened) } else { (None, None) };
         announce(&config, &app, choice.as_ref());
-        (watch, choice.map(|choice| choice.description).unwrap_or_default())
+        let reading_pause = watch.as_mut().map(pause).unwrap_or_default();
+        (watch, choice.map(|choice| choice.description).unwrap_or_default(), reading_pause)
     }));
-    let (watch, source) = looked.unwrap_or_default();
+    let (watch, source, reading_pause) = looked.unwrap_or_default();
     let guards = config.watch;
-    let supervisor = assemble(config, clock, signals, app, watch, source);
+    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
+    let supervisor = assemble(Parts { config, clock, signals, app, engine, watch, source });
     if guards {
         keep_in_memory();
     }
@@ -162,17 +164,8 @@ fn open_watch(config: &Config, opened: Option<Opened>) -> (Option<Watch>, Option
 }
 
 #[inline(never)]
-fn assemble(
-    config: Config,
-    clock: Clock,
-    signals: SignalDescriptor,
-    app: App,
-    mut watch: Option<Watch>,
-    source: String,
-) -> Box<Supervisor> {
-    let reading_pause = watch.as_mut().map(pause).unwrap_or_default();
-    let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
-    Box::new(Supervisor::new(Parts { config, clock, signals, app, engine, watch, source }))
+fn assemble(parts: Parts) -> Box<Supervisor> {
+    Box::new(Supervisor::new(parts))
 }
 
 /// What is in use from here on; not what the start alone has used of the stack.
@@ -187,15 +180,16 @@ fn keep_in_memory() {
 /// it likes. Looking at every process of a machine takes milliseconds: so much that it is given a share of a core.
 fn pause(watch: &mut Watch) -> Duration {
     pause_after(|| {
-        let start = Instant::now();
+        let start = schedule::own_time();
         watch.read(Depth::Usage, false);
-        start.elapsed()
+        schedule::own_time().saturating_sub(start)
     })
 }
 
-/// The cheapest of a few readings counts: on a busy machine any of them may have been interrupted for milliseconds.
+/// The cheaper of two readings counts, in the time that they took of a processor: on a busy machine any of them may be
+/// interrupted for milliseconds, and the first finds nothing in the caches.
 fn pause_after(mut reading: impl FnMut() -> Duration) -> Duration {
-    const READINGS: u32 = 6;
+    const READINGS: u32 = 2;
     const CHEAP: Duration = Duration::from_micros(200);
     const SHARE: u32 = 50;
     const LONGEST: Duration = Duration::from_millis(250);

@@ -10,7 +10,6 @@ use std::time::Duration;
 use super::event::{Command, Note};
 use super::levels::View;
 use super::rate::span;
-use super::stop::is_scarce;
 use super::time::Moment;
 use super::watch::Incident;
 use super::{Engine, Phase};
@@ -157,7 +156,7 @@ impl Engine {
             return false;
         }
         self.brake.state = State::Free;
-        let is_too_late = is_scarce(view) && self.is_to_be_killed(view);
+        let is_too_late = self.watch.levels.are_scarce() && self.is_to_be_killed(view);
         if is_too_late || !self.watch.is_outrun() {
             return false;
         }
@@ -208,7 +207,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::engine::event::{Event, Exit};
-    use crate::engine::settings::{Settings, Stage};
+    use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
     use crate::engine::simulator::{GIB, MIB, Memory, Scene, World};
 
     const LIMIT: u64 = 256 * MIB;
@@ -338,6 +337,18 @@ mod tests {
             for look in [Command::FreezeTree, Command::NoteProcesses] {
                 assert_eq!(commands.contains(&look), looks, "{percent}% {commands:?}");
             }
+        }
+        // The same at the end of the grace period.
+        for (percent, looks) in [(94, true), (100, false)] {
+            let mut settings = Settings { stop_when: StopWhen::Level, ..Settings::default() };
+            settings.thresholds.kill = Threshold::Off;
+            let mut scene = Scene::new(settings);
+            scene.read(95, 0);
+            scene.tell(Duration::ZERO, Event::Deadline);
+            scene.read(percent, 0);
+            let commands = scene.tell(Settings::default().grace, Event::Deadline);
+            assert!(commands.contains(&Command::KillTree), "{commands:?}");
+            assert_eq!(commands.contains(&Command::FreezeTree), looks, "{percent}% {commands:?}");
         }
         let mut scene = Scene::new(Settings::default());
         scene.tell(Duration::ZERO, Event::CanBrake(true));

@@ -10,10 +10,12 @@ pub struct Gauged {
     pub scope: Scope,
     /// All that is charged, swap included where some can be used.
     pub usage: u64,
-    /// What thresholds are compared with. Where `exact` is false this is `usage`, which it never exceeds.
+    /// What thresholds are compared with. Where `exact` is false: what it can be at most.
     pub gauged: u64,
-    /// Where the kernel would have to kill: memory and usable swap together. `None`: nowhere.
+    /// Where the kernel would have to kill, memory and usable swap together, or the user's limit below it. `None`: nowhere.
     pub limit: Option<u64>,
+    /// The kernel's part of it: where it would kill.
+    pub enforced: Option<u64>,
     /// The lower of the kernel's limit and the user's, without swap: what a person would call the limit.
     pub nominal: Option<u64>,
     /// Charged memory alone, without swap: what reclaim sees against `nominal`.
@@ -36,6 +38,7 @@ impl Gauged {
             usage: level.usage.saturating_add(swap),
             gauged: measured.unwrap_or(level.usage).saturating_add(swap),
             limit: lower(enforced, soft),
+            enforced,
             nominal: lower(level.limit, soft),
             memory: level.usage,
             exact: measured.is_some() && (full || !swappable),

@@ -8,7 +8,7 @@ use super::event::{Command, Note, Sample};
 use super::gauge::Gauged;
 use super::ladder::Steps;
 use super::rate::{Burst, Rates, seconds_until};
-use super::settings::{GaugeKind, Settings, Stage};
+use super::settings::{Settings, Stage};
 use super::time::Moment;
 use crate::cgroup::reading::{Level, MAX_LEVELS, Reading, Scope};
 
@@ -24,6 +24,9 @@ const BURSTING: f64 = 1.0;
 
 /// What the kernel charges in advance for each core (64 pages): usage jitters by that.
 const STOCK: u64 = 64 * 4096;
+
+/// What memini may need to look at processes.
+const ENOUGH: u64 = 1 << 20;
 
 /// So much of the limit, one part in so many, may have been gained before memory is measured anew.
 const RISEN: u64 = 64;
@@ -72,7 +75,7 @@ impl Track {
         self.seen = Gauged::new(&level, settings.gauge, soft, full);
         (self.steps, self.unreachable) =
             self.seen.limit.map_or_else(Default::default, |limit| Steps::resolve(&settings.thresholds, limit));
-        self.look_at(held.filter(|_| settings.gauge == GaugeKind::Unreclaimable), settings.cores);
+        let is_known = self.look_at(held, settings.cores);
         let distance = |from, to| {
             let acts = |stage| (from..=to).contains(&stage) && settings.acts_at(stage);
             self.steps.distance(self.seen.gauged, acts)
@@ -85,22 +88,31 @@ impl Track {
         if self.seen.exact {
             self.rates.add(now, self.seen.gauged);
         }
-        let known = self.seen.exact || self.is_bounded;
-        self.burst.add(now, self.seen.usage, known.then_some(self.seen.gauged));
+        // A glance that tells nothing is followed by a full reading at once, which must be compared with what was known last.
+        if is_known || !self.is_high() {
+            self.burst.add(now, self.seen.usage, is_known.then_some(self.seen.gauged));
+        }
     }
 
-    /// Notes what was measured, or finds a bound for what was not.
-    fn look_at(&mut self, held: Option<u64>, cores: u32) {
+    /// Notes what was measured, or finds a bound for what was not. Whether either is known.
+    fn look_at(&mut self, held: Option<u64>, cores: u32) -> bool {
         if self.seen.exact {
             (self.measured, self.held_then) = (Some(self.seen), held);
+        } else {
+            // What somebody else has let go of meanwhile must not hide what is gained after it.
+            self.held_then = self.held_then.zip(held).map(|(then, now)| then.min(now));
         }
         self.is_bounded = false;
-        let Some(measured) = self.measured else { return };
+        let Some(measured) = self.measured else { return false };
         if let Some(bound) = self.bound_by_machine(&measured, held) {
             (self.seen.gauged, self.is_bounded) = (bound, true);
-        } else if !self.seen.exact && self.stands_still(cores) {
+        } else if !self.seen.exact {
+            if !self.stands_still(cores) {
+                return false;
+            }
             self.seen.gauged = self.bound(&measured);
         }
+        true
     }
 
     /// Whether usage is what it was when memory was last measured, and nothing is being reclaimed: then what it is made of
@@ -142,7 +154,7 @@ impl Track {
         cadence::sleep(self.distance, ceiling, lateness, near && self.is_growing())
     }
 
-    /// Whether the growth of the last milliseconds would pass a limit of the kernel's within this time.
+    /// Whether the growth of the last milliseconds would pass the limit of a group within this time.
     fn is_outrun(&self, span: Duration) -> bool {
         let enforced = matches!(self.seen.scope, Scope::Own | Scope::Ancestor(_));
         let gained = self.burst.rate() * span.as_secs_f64();
@@ -247,6 +259,18 @@ impl Levels {
     /// Whether any level may have reached a stage, as far as its usage tells.
     pub fn are_high(&self) -> bool {
         self.tracks().iter().any(Track::is_high)
+    }
+
+    /// Whether every level with a limit was measured, and not only some.
+    pub fn are_measured(&self) -> bool {
+        self.tracks().iter().all(|track| track.seen.exact || track.seen.limit.is_none())
+    }
+
+    /// Whether below a limit of the kernel's less is left than memini itself may need to look at processes. The kernel's own
+    /// objects for that are charged to the group: at the limit it is memini's system call that calls the OOM killer.
+    pub fn are_scarce(&self) -> bool {
+        let room = |seen: &Gauged| seen.enforced.map(|limit| limit.saturating_sub(seen.gauged));
+        self.tracks().iter().any(|track| track.seen.exact && room(&track.seen).is_some_and(|room| room < ENOUGH))
     }
 
     /// Whether none of those that look high can be.
@@ -414,6 +438,29 @@ mod tests {
         let view = taken(&[blind, parent], &Settings::default()).view().unwrap();
         assert_eq!(view.reached, Stage::Normal);
         assert!(taken(&[], &Settings::default()).view().is_none());
+    }
+
+    // Ten times a second a stage ended and began again.
+    #[test]
+    fn a_glance_at_a_sum_of_processes_decides_nothing_while_the_group_was_not_measured() {
+        let tree = Level { scope: Scope::Tree, stat: None, ..own(100) };
+        for (group, limit, measured) in [(true, Some(1000), true), (false, Some(1000), false), (false, None, true)] {
+            let stat = group.then(Stat::default);
+            let own = Level { stat, limit, ..own(700) };
+            let mut levels = Levels::default();
+            levels.take(Moment::default(), &reading(&[tree, own]), false, &Settings::default());
+            assert_eq!(levels.are_measured(), measured, "{group} {limit:?}");
+        }
+    }
+
+    #[test]
+    fn memory_is_scarce_below_the_kernels_limit_alone() {
+        let settings = Settings { soft_limit: Some(500 * MIB), ..Settings::default() };
+        for (usage, scarce) in [(499, false), (600, false), (999, false), (1000, true)] {
+            assert_eq!(taken(&[own(usage)], &settings).are_scarce(), scarce, "{usage}");
+        }
+        let parent = Level { scope: Scope::Ancestor(1), ..own(1000) };
+        assert!(taken(&[own(100), parent], &Settings::default()).are_scarce());
     }
 
     #[test]

@@ -56,7 +56,7 @@ use late::Late;
 use leaving::Leaving;
 use looks::Looks;
 use oom::Oom;
-use settings::Settings;
+use settings::{GaugeKind, Settings};
 use stop::Stop;
 use time::Moment;
 use watch::Watch;
@@ -183,7 +183,7 @@ impl Engine {
 
     /// Whether the next reading is to come with what the whole machine holds.
     pub fn wants_held(&self) -> bool {
-        self.watch.wants_held()
+        self.settings.gauge == GaugeKind::Unreclaimable && !self.is_wary() && self.watch.wants_held()
     }
 
     /// Whether a reading will be decided on, whatever it shows.

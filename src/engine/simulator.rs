@@ -538,6 +538,40 @@ fn growth_under_page_cache_at_the_limit_is_stopped_before_the_kernel_kills() {
     }
 }
 
+// The first glances below 60% told nothing, and so the brake came late.
+#[test]
+fn growth_under_page_cache_is_braked_as_early_with_the_machines_numbers_as_without() {
+    for (limit, rate, lateness) in [(128 * MIB, 3e9, 2), (128 * MIB, 3e9, 4), (256 * MIB, 6e9, 4)] {
+        let lost = |others: fn(f64) -> Option<u64>| {
+            let lost = |phase: u32| {
+                let begins = 5.0 + f64::from(phase) / 997.0;
+                let memory =
+                    move |time: f64| Memory { heap: 6 * MIB + ((time - begins).max(0.0) * rate) as u64, cache: GIB };
+                let mut world = World::new(Settings { cores: 2, ..Settings::default() }, limit, memory);
+                world.others = Box::new(others);
+                world.lateness = Duration::from_millis(lateness);
+                world.play(seconds(20)).oom_kills
+            };
+            (0..40).map(lost).sum::<u64>()
+        };
+        let (with, without) = (lost(|_| Some(GIB)), lost(|_| None));
+        assert!(with <= without, "{limit} {rate}: {with} {without}");
+    }
+}
+
+// It was compared with what the machine held at the last full reading, up to a second before.
+#[test]
+fn what_somebody_else_lets_go_of_does_not_hide_what_grows_after_it() {
+    for tenths in 0..10 {
+        let begins = 6.0 + f64::from(tenths) / 10.0;
+        let memory = move |time: f64| Memory { heap: 6 * MIB + ((time - begins).max(0.0) * 2e8) as u64, cache: GIB };
+        let mut world = World::new(Settings { cores: 2, ..Settings::default() }, 64 * MIB, memory);
+        world.others = Box::new(move |time| Some(if time < begins - 0.05 { 2 * GIB } else { GIB }));
+        let world = world.play(seconds(40));
+        assert_eq!((world.oom_kills, world.exit_code()), (0, Some(75)), "{begins}");
+    }
+}
+
 #[test]
 fn a_burst_is_seen_at_each_threshold_and_ends_below_the_limit() {
     for (limit, cores, rate) in [(4 * GIB, 2, 12e9), (4 * GIB, 1, 6e9), (512 * MIB, 1, 6e9), (256 * MIB, 1, 6e9)] {

@@ -98,7 +98,7 @@ impl Engine {
             }
             Stop::Grace { .. } if due => {
                 commands.push(Command::Note(Note::GraceOver));
-                commands.extend([Command::FreezeTree, Command::NoteProcesses, Command::KillTree]);
+                self.look_and_kill(commands);
                 self.kill_again_later()
             }
             Stop::Kill { .. } if due => {
@@ -118,18 +118,22 @@ impl Engine {
         }
         commands.push(note);
         self.watch.free_ballast(commands);
-        // What a stop does not stop is not to be looked at first; nor is anything where a look itself would need what is not
-        // there any more.
-        if !self.brake.is_defied() && !is_scarce(view) {
-            commands.extend([Command::FreezeTree, Command::NoteProcesses]);
-        }
-        commands.push(Command::KillTree);
+        self.look_and_kill(commands);
         self.phase = Phase::Stopping(self.kill_again_later());
         // Last, because a fork takes a millisecond in which memory is filled.
         if !self.watch.kill.is_used() {
             self.watch.kill.spend(self.now);
             self.run_hooks(Stage::Kill, commands);
         }
+    }
+
+    /// What a stop does not stop is not to be looked at first; nor is anything where a look itself would need what is not
+    /// there any more.
+    fn look_and_kill(&self, commands: &mut Vec<Command>) {
+        if !self.brake.is_defied() && !self.watch.levels.are_scarce() {
+            commands.extend([Command::FreezeTree, Command::NoteProcesses]);
+        }
+        commands.push(Command::KillTree);
     }
 
     fn kill_again_later(&self) -> Stop {
@@ -143,13 +147,6 @@ impl Engine {
             commands.push(note);
         }
     }
-}
-
-/// Whether what is left is less than memini itself may need to look at processes. The kernel's own objects for that are charged
-/// to the group: at the limit it is memini's system call that calls the OOM killer.
-pub(super) fn is_scarce(view: &View) -> bool {
-    const ENOUGH: u64 = 1 << 20;
-    view.sample.room.is_some_and(|room| room < ENOUGH)
 }
 
 /// The last hooks may take half of the time until the limit; the other half is the app's.

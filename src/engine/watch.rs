@@ -182,6 +182,10 @@ impl Watch {
             commands.push(Command::ReadFull);
             return None;
         }
+        // A glance at a sum of processes is exact while the groups' are not: of all of them nothing is known then.
+        if !full && !self.levels.are_measured() {
+            return None;
+        }
         let view = self.levels.view()?;
         self.levels.tell(&view, commands);
         Some(view)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::list::List;
+use super::list::{List, Process};
 use super::{folder::Folder, memory};
 use crate::cgroup::parse::{self, ProcessMemory};
 use crate::cgroup::source::ReadError;
@@ -88,8 +88,10 @@ impl Facts {
         let (folder, processes) = list.last();
         let mut facts = Self::default();
         for process in processes.iter().take(others) {
-            fact(folder, process.pid).into_iter().for_each(|fact| facts.take(fact));
+            fact(folder, process).into_iter().for_each(|fact| facts.take(fact));
         }
+        let named = facts.named;
+        facts.largest.iter_mut().take(named).for_each(|fact| describe(folder, fact));
         Ok(facts)
     }
 
@@ -110,21 +112,26 @@ impl Facts {
     }
 }
 
-fn fact(folder: &Folder, pid: i32) -> Option<Fact> {
-    let mut buffer = [0; 512];
-    let stat = parse::process_stat(folder.read(pid, "stat", &mut buffer).ok()?).ok()?;
-    let ProcessMemory { anon, file, shmem, swap } = memory::of(folder, pid).ok()?;
+fn fact(folder: &Folder, process: &Process) -> Option<Fact> {
+    let ProcessMemory { anon, file, shmem, swap } = memory::of(folder, process.pid).ok()?;
     Some(Fact {
-        pid,
-        parent: stat.parent,
-        name: Name::new(stat.name),
-        state: stat.state,
-        threads: stat.threads,
+        pid: process.pid,
+        parent: process.parent,
+        state: process.state,
         rss_anon: anon,
         rss_file: file,
         rss_shmem: shmem,
         swap,
+        ..Fact::default()
     })
+}
+
+/// What only those that are named need. Who has vanished meanwhile keeps what it held, and has no name.
+fn describe(folder: &Folder, fact: &mut Fact) {
+    let mut buffer = [0; 512];
+    if let Ok(Ok(stat)) = folder.read(fact.pid, "stat", &mut buffer).map(parse::process_stat) {
+        (fact.name, fact.threads) = (Name::new(stat.name), stat.threads);
+    }
 }
 
 #[cfg(test)]

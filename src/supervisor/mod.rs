@@ -289,8 +289,8 @@ impl Supervisor {
             match token {
                 Token::Signals => self.take_signals(),
                 Token::Exec => self.app.look_at_exec(),
-                // Reading in full also reads memory.events itself, which makes it quiet again.
-                Token::MemoryEvent => self.pending.push_back(Pending::Read(Depth::Full)),
+                // Any reading also reads memory.events itself, which makes it quiet again; the engine asks if more is needed.
+                Token::MemoryEvent => self.pending.push_back(Pending::Read(Depth::Usage)),
                 Token::Reports => self.listen(),
             }
         }
@@ -329,9 +329,10 @@ impl Supervisor {
     }
 
     fn write_record_if_due(&mut self, now: Moment) {
-        if self.holds_record(now) || self.record_due().is_none_or(|due| due > now) {
+        if self.record_due().is_none_or(|due| due > now) || self.holds_record(now) {
             return;
         }
+        self.held = None;
         if self.recording.write_if_due(now, &self.config, &mut self.workers).is_err() {
             self.pending.push_back(Pending::Recorded);
         }
@@ -362,8 +363,9 @@ impl Supervisor {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         arrivals.clear();
         self.signals.take(|arrival| arrivals.push(arrival));
-        if arrivals.iter().any(|arrival| arrival.signal == Signal::CHLD) {
-            // Before anything is forwarded: whether the app is stopped matters for that.
+        if !arrivals.is_empty() {
+            // Before anything is forwarded: whether the app is stopped matters for that, and is to be had from waitpid(2) a
+            // moment before SIGCHLD tells.
             self.reap();
         }
         let own = std::process::id();
@@ -458,8 +460,8 @@ impl Supervisor {
     }
 
     fn spare_workers(&mut self) {
-        // Who has just told its hook's group is to be spared with it.
-        self.workers.listen();
+        // Who has just told its hook's group is to be spared with it. What else is told must not be lost.
+        self.listen();
         self.workers.groups(&mut self.spared);
     }
 

@@ -100,6 +100,8 @@ pub struct Recording {
     over: VecDeque<Open>,
     /// The folder of the open incident is on disk.
     is_written: bool,
+    /// The worker that runs writes the open incident, and not one that is over.
+    writes_open: bool,
     /// memini is about to end: the open incident is to be written down for the last time.
     is_last: bool,
 }
@@ -116,6 +118,7 @@ impl Recording {
             open: None,
             over: VecDeque::with_capacity(MOST_WAITING),
             is_written: false,
+            writes_open: false,
             is_last: false,
         }
     }
@@ -132,7 +135,7 @@ impl Recording {
 
     /// A worker has told that a record is on disk.
     pub fn written(&mut self) {
-        self.is_written = true;
+        self.is_written |= self.writes_open;
     }
 
     /// An incident begins. Without memory for a journal there is only the log.
@@ -155,7 +158,7 @@ impl Recording {
                 .map_err(|error| log::warn!("cannot keep a journal: {error}; the incident is in this log only"))
                 .ok()
         };
-        self.is_written = false;
+        (self.is_written, self.writes_open) = (false, false);
         self.open = Some(Open { name, journal, unwritten: false, last_written: None, pause: PAUSE });
     }
 
@@ -240,6 +243,7 @@ impl Recording {
             return Ok(());
         }
         if let Some(over) = self.over.pop_front() {
+            self.writes_open = false;
             start_worker(&over, Role::Record(false), config, workers);
             return Ok(());
         }
@@ -247,6 +251,7 @@ impl Recording {
         open.unwritten = false;
         open.pause = if open.last_written.is_some() { open.pause.saturating_mul(2).min(LONGEST_PAUSE) } else { PAUSE };
         open.last_written = Some(now);
+        self.writes_open = true;
         let is_last = std::mem::take(&mut self.is_last);
         if start_worker(open, Role::Record(is_last), config, workers) || !is_last { Ok(()) } else { Err(NoLastRecord) }
     }

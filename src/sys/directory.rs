@@ -1,5 +1,4 @@
 //! Reading a folder without allocation: readdir(3) keeps a buffer of its own and nix copies each name to the heap.
-#![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};

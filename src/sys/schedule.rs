@@ -1,6 +1,7 @@
 //! Asks the scheduler to run memini soon after it is woken, by what is allowed.
 
 use std::io;
+use std::time::Duration;
 
 /// struct sched_attr (sched_setattr(2)), first version and the fields that are used here.
 #[repr(C)]
@@ -80,6 +81,15 @@ fn other(slice: u64) -> Attributes {
     // SAFETY: getpriority(2) takes plain numbers. −1 is a possible answer and as good as any.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     Attributes { policy: SCHED_OTHER, flags: RESET_ON_FORK, nice, runtime: slice, ..Attributes::default() }
+}
+
+/// How long this thread has had a processor so far.
+pub fn own_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: clock_gettime(2) fills in what it is given a valid pointer to; where it fails, zero stays.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or_default(), nanos)
 }
 
 /// How many cores this process may run on at the same time (sched_getaffinity(2)); at least 1.

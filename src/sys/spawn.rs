@@ -54,11 +54,7 @@ impl Program {
     /// # Errors
     /// InvalidInput if there is no word or one holds a NUL byte.
     pub fn new(words: &[OsString]) -> io::Result<Self> {
-        let strings = words
-            .iter()
-            .map(|word| CString::new(word.as_bytes().to_vec()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in an argument"))?;
+        let strings = strings(words)?;
         let Some(name) = strings.first() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program"));
         };
@@ -73,9 +69,9 @@ impl Program {
     /// # Errors
     /// As [`Program::new`].
     pub fn worker(words: &[OsString]) -> io::Result<Self> {
-        let mut program = Self::new(words)?;
-        program.path = vec![c"/proc/self/exe".to_owned()];
-        Ok(program)
+        let arguments = Vector::new(strings(words)?);
+        // It is no script.
+        Ok(Self { arguments, script: Vector::new(Vec::new()), path: vec![c"/proc/self/exe".to_owned()] })
     }
 
     /// Tries each place of PATH in turn, as execvp(3): what cannot be found or entered is passed over, a permission
@@ -108,6 +104,11 @@ impl Program {
         unsafe { libc::execve(c"/bin/sh".as_ptr(), arguments.as_ptr(), environment) };
         libc::ENOEXEC
     }
+}
+
+fn strings(words: &[OsString]) -> io::Result<Vec<CString>> {
+    let strings: Result<_, _> = words.iter().map(|word| CString::new(word.as_bytes().to_vec())).collect();
+    strings.map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in an argument"))
 }
 
 /// Where execvp(3) would look for the program.

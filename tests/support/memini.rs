@@ -44,11 +44,17 @@ impl Memini {
             Place::Child => "env",
         };
         let mut command = Command::new(program);
+        // What is ignored or blocked where the tests are started is inherited through all that follows: under nohup(1) an app
+        // that kills itself with SIGHUP would live on.
+        let defaults = ["env", "--default-signal"];
         if place == Place::Init {
             command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
             if !nix::unistd::geteuid().is_root() {
                 command.arg("--map-root-user");
             }
+            command.args(defaults);
+        } else {
+            command.arg(defaults[1]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MEMINI")) {
@@ -205,6 +211,9 @@ impl Drop for Running {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             let below = process::descendants(self.child.id());
+            if std::thread::panicking() {
+                below.iter().for_each(|id| eprintln!("still there: {}", process::told(*id)));
+            }
             let _ = self.child.kill();
             below.into_iter().for_each(process::end);
             let _ = self.child.wait();

@@ -40,6 +40,13 @@ fn stat(pid: u32) -> Option<(char, u32)> {
     Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
+/// What tells why it does not end: its name, its state, and its signals.
+pub fn told(pid: u32) -> String {
+    let keys = ["Name", "State", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"];
+    let words = keys.map(|key| format!("{key} {}", status(pid, key).unwrap_or_default()));
+    format!("{pid} {}", words.join(", "))
+}
+
 /// The children of a process, ended ones included.
 pub fn children(parent: u32) -> Vec<u32> {
     all().filter(|pid| stat(*pid).is_some_and(|(_, found)| found == parent)).collect()
