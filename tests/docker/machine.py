@@ -1,11 +1,13 @@
 """A virtual machine with a Debian kernel and cgroup v2, in which the same cases run. Emulated in software: it needs no KVM."""
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 from engine import LIBC, PR_SET_PDEATHSIG
@@ -13,8 +15,12 @@ from images import HOUSE, Missing, answer, debian, making, need, run
 
 # What the kernel needs to find its disks and what Docker needs from it; the rest is built in.
 MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay"]
-# Seconds. The machine's own work takes two minutes, more when it shares its cores.
+# Seconds, for all attempts. The machine's own work takes two minutes, more when it shares its cores.
 PATIENCE = 1500
+# As in tests/vm/run, which says why.
+CPU = "max,-cx16"
+CRASH = r"(BUG: |Oops: |Kernel panic - |double fault).*"
+ATTEMPTS = 3
 LAST_WORD = "the machine has nothing more to say"
 
 FIRST_SCRIPT = """#!/busybox sh
@@ -135,6 +141,28 @@ def end_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def start(boot, disk, place, patience):
+    """Runs the machine to its end. What there is to say about that."""
+    for name in ("results", "console"):
+        (place / name).write_bytes(b"")
+    machine = subprocess.Popen(
+        ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", CPU, "-smp", "2", "-m", "2G", "-nodefaults",
+         "-display", "none", "-no-reboot", "-kernel", boot / "vmlinuz", "-initrd", place / "initramfs",
+         "-append", "console=ttyS0 quiet panic=-1 apparmor=0 mitigations=off init_on_alloc=0 no5lvl",
+         "-drive", f"file={disk},if=virtio,format=raw,snapshot=on",
+         "-drive", f"file={place}/payload,if=virtio,format=raw,readonly=on",
+         "-serial", f"file:{place}/console", "-serial", f"file:{place}/results"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(place)}, preexec_fn=end_with_parent)
+    try:
+        return machine.communicate(timeout=patience)[1]
+    except subprocess.TimeoutExpired:
+        return f"it took more than {PATIENCE} s"
+    finally:
+        machine.kill()
+        machine.wait()
+
+
 def run_cases(cache, memini, app, names, count, say):
     """Runs the cases with these names in the machine, so many, and says what came of them."""
     if platform.machine() != "x86_64":
@@ -147,26 +175,16 @@ def run_cases(cache, memini, app, names, count, say):
         place = Path(place)
         initramfs(boot, place / "initramfs")
         payload(place / "payload", memini, app, names)
-        (place / "results").touch()
-        machine = subprocess.Popen(
-            ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G", "-nodefaults",
-             "-display", "none", "-no-reboot", "-kernel", boot / "vmlinuz", "-initrd", place / "initramfs",
-             "-append", "console=ttyS0 quiet panic=-1 apparmor=0 mitigations=off init_on_alloc=0 no5lvl",
-             "-drive", f"file={disk},if=virtio,format=raw,snapshot=on",
-             "-drive", f"file={place}/payload,if=virtio,format=raw,readonly=on",
-             "-serial", f"file:{place}/console", "-serial", f"file:{place}/results"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "TMPDIR": str(place)}, preexec_fn=end_with_parent)
-        try:
-            _, errors = machine.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            errors = f"it took more than {PATIENCE} s"
-        finally:
-            machine.kill()
-            machine.wait()
-        results = (place / "results").read_text(errors="replace").splitlines()
+        end = time.monotonic() + PATIENCE
+        for attempt in range(1, ATTEMPTS + 1):
+            errors = start(boot, disk, place, end - time.monotonic())
+            results, console = ((place / name).read_text(errors="replace") for name in ("results", "console"))
+            crash = re.search(CRASH, console)
+            if crash is None or LAST_WORD in results or attempt == ATTEMPTS or time.monotonic() > end:
+                break
+            say(f"the machine crashed in attempt {attempt}, and is started again: {crash[0].strip()}")
+        results = results.splitlines()
         if LAST_WORD not in results:
-            console = (place / "console").read_text(errors="replace") if (place / "console").exists() else ""
             results.append(f"WRONG: the virtual machine did not come to its end: {errors.strip()}")
             results += [f"    console: {line}" for line in console.splitlines()[-20:]]
         elif (told := sum(line.startswith(("ok: ", "WRONG: ", "SKIP: ")) for line in results)) < count:

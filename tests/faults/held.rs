@@ -35,10 +35,9 @@ impl Holder {
     }
 }
 
-fn running(name: &str, group: &Group) -> Session {
+fn running(group: &Group) -> Session {
     let mut session = memini(group).hook("capture=sh -c 'echo evidence'").app(&[]).start();
     session.tell("to 20");
-    assert!(!name.is_empty());
     session
 }
 
@@ -48,7 +47,7 @@ fn when_it_is_let_go_it_decides_on_what_holds_then() {
         // The app has grown far beyond the thresholds meanwhile.
         let group = Group::new(&format!("held-{holder:?}"), 64);
         let session = {
-            let mut session = running("grown", &group);
+            let mut session = running(&group);
             let id = session.id();
             holder.hold(id);
             session.tell("to 48");
@@ -62,7 +61,7 @@ fn when_it_is_let_go_it_decides_on_what_holds_then() {
 
         // It has grown and shrunk meanwhile: of that nothing is left to decide on.
         let group = Group::new(&format!("held-back-{holder:?}"), 64);
-        let mut session = running("shrunk", &group);
+        let mut session = running(&group);
         let id = session.id();
         holder.hold(id);
         session.tell("to 62");

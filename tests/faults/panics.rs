@@ -1,7 +1,7 @@
 //! memini's own panic, injected by a build with the feature `injected-panic`: it goes on as a plain init.
 
 use crate::support::{Ended, Group, Memini, Session, send};
-use crate::{app_of, memini, state, wait_until};
+use crate::{app_of, children, memini, process, state, wait_until};
 
 const SAID: &str = "memory is not watched any more, memini goes on as a plain init";
 
@@ -21,8 +21,16 @@ fn is_plain_init(mut session: Session) -> Ended {
     session.appears("heard");
     assert_ne!(state(app), Some('T'), "it stays stopped");
     // An orphan: whoever adopts it must reap it.
-    session.tell("daemon exit 0");
-    wait_until("the orphan to be reaped", || crate::children(id).iter().all(|child| state(*child) != Some('Z')));
+    session.tell("daemon pause");
+    let words = |id: i32| process::file(id.cast_unsigned(), "cmdline");
+    let mut found = None;
+    wait_until("the orphan to be adopted", || {
+        found = children(id).into_iter().find(|child| *child != app && words(*child) == words(app));
+        found.is_some()
+    });
+    let orphan = found.expect("the orphan");
+    send("KILL", orphan);
+    wait_until("the orphan to be reaped", || state(orphan).is_none());
     session.begin("exit 9");
     let ended = session.end();
     ended.assert_code(9);

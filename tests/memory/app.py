@@ -87,6 +87,17 @@ def fork(rest):
     return child
 
 
+def daemon(rest):
+    """An orphan of a session of its own does the rest and exits. It is somebody else's child when this returns."""
+    middle = os.fork()
+    if middle == 0:
+        os.setsid()
+        if os.fork() == 0:
+            obey(rest)
+        os._exit(0)
+    os.waitpid(middle, 0)
+
+
 def breed(rate):
     """Children without end, each of which holds half a MiB and starts the next one."""
     while True:
@@ -121,10 +132,7 @@ def obey(instruction):
     elif verb == "fork":
         fork(rest)
     elif verb == "daemon":
-        if os.fork() == 0:
-            os.setsid()
-            obey(rest)
-            os._exit(0)
+        daemon(rest)
     elif verb == "breed":
         breed(*numbers)
     elif verb == "victim":

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session};
 
 /// An app that is brought to the capture stage, with this hook there; `seen` is in the log once the hook is over.
-fn with_hook(name: &str, group: &Group, options: &[&str], hook: &str, seen: &str) -> Session {
+fn with_hook(group: &Group, options: &[&str], hook: &str, seen: &str) -> Session {
     let mut session = Memini::new(group).options(options).hook(&format!("capture={hook}")).app(&[]).start();
     session.tell("to 55");
     session.sees("capture hook 1 begins: ");
-    assert!(!session.sees(seen).is_empty(), "{name}");
+    session.sees(seen);
     session
 }
 
@@ -47,8 +47,7 @@ fn whatever_a_hook_does_costs_log_lines_and_nothing_else() {
         ("prints-nothing", &[], "true", "hook 1 ended after ", r#"{"code":0}"#),
     ] {
         let group = Group::new(&format!("hook-{name}"), 64);
-        let session = with_hook(name, &group, options, hook, seen);
-        session.sees("hook 1 ");
+        let session = with_hook(&group, options, hook, seen);
         let ended = lives(session);
         let incident = ended.incident();
         assert_eq!(incident.hooks()[0]["end"].to_string(), end, "{name}: {:#}", incident.json);
@@ -64,7 +63,7 @@ fn a_hook_that_cannot_run_is_told_with_its_cause() {
         ("not-executable", "/etc/passwd", "cannot run /etc/passwd: Permission denied (os error 13)"),
     ] {
         let group = Group::new(&format!("cause-{name}"), 64);
-        let session = with_hook(name, &group, &[], hook, "hook 1 did not run");
+        let session = with_hook(&group, &[], hook, "hook 1 did not run");
         session.sees(&format!("memini: hook 1: {cause}; the hook is left out"));
     }
 }
@@ -130,7 +129,7 @@ fn output_without_end_is_cut_and_costs_memini_nothing() {
 fn output_that_is_no_text_cannot_forge_lines_and_is_kept_as_it_is() {
     let group = Group::new("hook-binary", 64);
     let hook = r"printf '\000\377\033[2Jmemini: forged\rmore\n%0100000d\n' 7";
-    let session = with_hook("binary", &group, &[], hook, "hook 1 ended after ");
+    let session = with_hook(&group, &[], hook, "hook 1 ended after ");
     let log = session.log();
     let tail = log.lines().filter(|line| line.starts_with("memini: hook 1 | ")).collect::<Vec<_>>();
     assert!(!log.contains(['\u{1b}', '\r', '\0']), "{log:?}");

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, exit};
+use std::process::{Child, Command, exit};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,8 +60,10 @@ fn obey(instruction: &str) {
         "fill" => fill(words[0], number(1).expect("a rate")),
         "read" => read(words[0]),
         "remove" => fs::remove_file(words[0]).expect("a file to remove"),
-        "fork" => another(&[rest, "pause"]),
-        "daemon" => another(&["session", rest, "exit 0"]),
+        "fork" => drop(another(&[rest, "pause"])),
+        // An orphan of a session of its own: who has started it is gone when this is done.
+        "daemon" => drop(another(&["session", &format!("orphan {rest}"), "exit 0"]).wait().expect("its end")),
+        "orphan" => drop(another(&[rest, "exit 0"])),
         "session" => drop(nix::unistd::setsid()),
         "breed" => breed(first() / SLOWER, &instruction),
         "victim" => fs::write("/proc/self/oom_score_adj", "1000").expect("oom_score_adj"),
@@ -183,16 +185,16 @@ fn read(path: &str) {
 }
 
 /// A child that does this.
-fn another(instructions: &[&str]) {
+fn another(instructions: &[&str]) -> Child {
     let program = std::env::current_exe().expect("the own program");
-    Command::new(program).arg(CHILD).args(instructions).spawn().expect("a child");
+    Command::new(program).arg(CHILD).args(instructions).spawn().expect("a child")
 }
 
 /// Children without end, each of which holds half a MiB and starts the next one.
 fn breed(rate: f64, instruction: &str) {
     hold(1 << 19);
     thread::sleep(Duration::from_secs_f64(0.5 / rate));
-    another(&[instruction]);
+    drop(another(&[instruction]));
     pause();
 }
 
