@@ -7,6 +7,7 @@
 
 mod cache;
 mod check;
+mod clock;
 mod events;
 mod groups;
 #[path = "../memory/healthy.rs"]
