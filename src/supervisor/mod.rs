@@ -46,6 +46,7 @@ use crate::engine::event::{Command, Event, Exit, HookEnd, Note, Run, Sample, Sto
 use crate::engine::settings::Stage;
 use crate::engine::time::Moment;
 use crate::injected;
+use crate::process::facts::Facts;
 use crate::sys::mask::{self, Arrival, SignalDescriptor};
 use crate::sys::memory::Ballast;
 use crate::sys::poll::{Interest, Wait};
@@ -142,6 +143,8 @@ pub struct Supervisor {
     facts_for: Option<Stage>,
     /// The stages of this incident for which they were.
     facts_taken: Vec<Stage>,
+    /// Facts of a moment at which no incident was open yet.
+    early: Option<(Moment, Facts)>,
     /// When the tree was last stopped for a moment.
     braked: Option<Moment>,
     /// Since when a record waits for memory to leave time for it.
@@ -212,6 +215,7 @@ impl Supervisor {
             stopping: false,
             facts_for: None,
             facts_taken: Vec::with_capacity(Stage::LADDER.len()),
+            early: None,
             braked: None,
             held: None,
             lifeline: None,
@@ -528,7 +532,7 @@ impl Supervisor {
         match command {
             Command::Read => self.pending.push_back(Pending::Read(Depth::Usage)),
             Command::ReadFull => self.pending.push_back(Pending::Read(Depth::Full)),
-            Command::OpenIncident => self.recording.begin(),
+            Command::OpenIncident => self.begin_incident(),
             Command::Note(note) => self.note(note),
             Command::CloseIncident => {
                 self.recording.end(self.since_start());
@@ -563,6 +567,8 @@ impl Supervisor {
             Command::KillTree => {
                 self.spare_workers();
                 self.tree.kill(&self.spared);
+                // Who is dead holds nothing.
+                self.facts_for = None;
                 self.killed.get_or_insert(self.clock.now());
                 self.more_to_reap = true;
             }
@@ -572,7 +578,7 @@ impl Supervisor {
                 self.more_to_reap = true;
             }
             Command::RecordLast { code } => {
-                self.recording.begin();
+                self.begin_incident();
                 if self.recording.finish(self.since_start(), *code) {
                     self.write_record_if_due(self.clock.now());
                 } else {
@@ -604,16 +610,37 @@ impl Supervisor {
     }
 
     fn release(&mut self) {
-        // What is to be known about the processes is best seen while they stand still, if that is soon done; and once in each
-        // incident early, as the next look may find no room left for it.
-        if self.tree.is_small() && self.recording.name().is_some() {
+        // What is to be known about the processes is best seen while they stand still, if that is soon done; and once early,
+        // as the next look may find no room left for it.
+        if self.tree.is_small() {
             let early = self.facts_taken.is_empty().then_some(Stage::Trace);
-            self.facts_taken.extend(early);
-            if let Some(stage) = self.facts_for.take().or(early) {
+            if self.recording.name().is_none() {
+                self.look_early();
+            } else if let Some(stage) = self.facts_for.take().or(early) {
+                self.facts_taken.extend(early);
                 self.note_processes(stage);
             }
         }
         self.tree.release(self.clock.now());
+    }
+
+    fn look_early(&mut self) {
+        let now = self.clock.now();
+        if self.early.as_ref().is_none_or(|(then, _)| now.since(*then) >= LOOK_AGAIN) {
+            self.spare_workers();
+            self.early = self.tree.facts(&self.spared).map(|facts| (now, facts));
+        }
+    }
+
+    fn begin_incident(&mut self) {
+        self.recording.begin();
+        let now = self.clock.now();
+        if let Some((then, facts)) = self.early.take().filter(|(then, _)| now.since(*then) < LOOK_AGAIN)
+            && self.facts_taken.is_empty()
+        {
+            self.facts_taken.push(Stage::Trace);
+            self.recording.processes(then.since(Moment::default()), Stage::Trace, &facts);
+        }
     }
 
     /// Where memini is not PID 1, somebody must continue the app should memini die while it is stopped.
@@ -656,7 +683,7 @@ impl Supervisor {
             Note::StageBegan { stage, sample, .. } => {
                 self.call_guardian();
                 self.last_sample = *sample;
-                let is_due = [Stage::Capture, Stage::Stop].contains(stage) && !self.facts_taken.contains(stage);
+                let is_due = *stage >= Stage::Capture && !self.facts_taken.contains(stage);
                 if is_due {
                     self.facts_taken.push(*stage);
                     self.facts_for = Some(*stage);
@@ -673,7 +700,7 @@ impl Supervisor {
                 };
             }
             // There was no incident: memory was filled faster than anybody could look. Now there is one.
-            Note::AppExited { oom_killed: true, .. } | Note::LastLooks { .. } => self.recording.begin(),
+            Note::AppExited { oom_killed: true, .. } | Note::LastLooks { .. } => self.begin_incident(),
             _ => {}
         }
         self.recording.note(self.since_start(), note);
