@@ -211,6 +211,7 @@ mod tests {
     use crate::engine::simulator::{GIB, MIB, Memory, Scene, World};
 
     const LIMIT: u64 = 256 * MIB;
+    const HABIT_SPAN: Duration = Duration::from_secs(5);
 
     /// An app that fills so many bytes a second from the start.
     fn fill(settings: Settings, limit: u64, rate: f64) -> World {
@@ -276,6 +277,22 @@ mod tests {
         let world =
             World::new(Settings { cores: 2, ..Settings::default() }, LIMIT, memory).play(Duration::from_secs(60));
         assert!(brakes(&world) <= 3, "{}", brakes(&world));
+    }
+
+    // bench/calm, compile: 340 brakes a second, and a fifth of the work was not done.
+    #[test]
+    fn who_comes_back_from_the_same_height_again_and_again_is_braked_at_first_and_then_no_more() {
+        let tooth = |time: f64| Memory {
+            heap: (0.6 * LIMIT as f64 + ((time % 0.2) * 3e9).min(0.3 * LIMIT as f64)) as u64,
+            cache: 0,
+        };
+        let world =
+            World::new(Settings { cores: 2, ..Settings::default() }, LIMIT, tooth).play(Duration::from_secs(60));
+        assert_eq!(world.exit_code(), None);
+        let start = Moment::from_nanos(1_000_000_000);
+        let late = |(at, command): &&(Moment, Command)| *command == Command::Brake && at.since(start) > 3 * HABIT_SPAN;
+        assert!(brakes(&world) > 0);
+        assert_eq!(world.log.iter().filter(late).count(), 0);
     }
 
     /// Braked at 80% after 60% a millisecond before.

@@ -7,6 +7,7 @@ use super::cadence;
 use super::event::{Command, Note, Sample};
 use super::gauge::Gauged;
 use super::ladder::Steps;
+use super::peak::Peak;
 use super::rate::{Burst, Rates, seconds_until};
 use super::settings::{Settings, Stage};
 use super::time::Moment;
@@ -22,13 +23,17 @@ const GROWING: f64 = 1.0;
 /// At the growth of the last milliseconds the limit is nearer than this many seconds: something is going on.
 const BURSTING: f64 = 1.0;
 
+/// A level that was reached in the last so long span is a habit.
+const HABIT: Duration = Duration::from_secs(5);
+
 /// What the kernel charges in advance for each core (64 pages): usage jitters by that.
 const STOCK: u64 = 64 * 4096;
 
 /// What memini may need to look at processes.
 const ENOUGH: u64 = 1 << 20;
 
-/// So much of the limit, one part in so many, may have been gained before memory is measured anew.
+/// So much of the limit, one part in so many, is next to nothing: it may have been gained before memory is measured anew, and
+/// beyond a level that is a habit.
 const RISEN: u64 = 64;
 
 /// What is known of one level.
@@ -41,6 +46,8 @@ struct Track {
     unreachable: Option<Stage>,
     rates: Rates,
     burst: Burst,
+    /// How high it has been.
+    habit: Peak<u64>,
     /// What was seen when it was last measured, and what the whole machine held then.
     measured: Option<Gauged>,
     held_then: Option<u64>,
@@ -72,7 +79,11 @@ impl Track {
         } else {
             Level { swap_usage: self.swap_usage, swap_capacity: self.swap_capacity, ..*level }
         };
+        let limit = self.seen.limit;
         self.seen = Gauged::new(&level, settings.gauge, soft, full);
+        if self.seen.limit != limit {
+            self.habit = Peak::default();
+        }
         (self.steps, self.unreachable) =
             self.seen.limit.map_or_else(Default::default, |limit| Steps::resolve(&settings.thresholds, limit));
         let is_known = self.look_at(held, settings.cores);
@@ -87,6 +98,7 @@ impl Track {
         }
         if self.seen.exact {
             self.rates.add(now, self.seen.gauged);
+            self.habit.add(now, self.seen.gauged, HABIT);
         }
         // A glance that tells nothing is followed by a full reading at once, which must be compared with what was known last.
         if is_known || !self.is_high() {
@@ -154,11 +166,15 @@ impl Track {
         cadence::sleep(self.distance, ceiling, lateness, near && self.is_growing())
     }
 
-    /// Whether the growth of the last milliseconds would pass the limit of a group within this time.
+    /// Whether the growth of the last milliseconds would pass the limit of a group within this time. Where it has been before,
+    /// it has come back from: compilers, databases and collectors grow as fast again and again.
     fn is_outrun(&self, span: Duration) -> bool {
         let enforced = matches!(self.seen.scope, Scope::Own | Scope::Ancestor(_));
         let gained = self.burst.rate() * span.as_secs_f64();
-        enforced && gained > 0.0 && self.seen.room().is_some_and(|room| gained >= room as f64)
+        let slack = self.seen.limit.unwrap_or_default() / RISEN;
+        let earlier = self.habit.earlier();
+        let is_news = earlier == 0 || self.seen.gauged > earlier.saturating_add(slack);
+        enforced && is_news && gained > 0.0 && self.seen.room().is_some_and(|room| gained >= room as f64)
     }
 
     fn is_high(&self) -> bool {

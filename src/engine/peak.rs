@@ -23,6 +23,11 @@ impl<T: Copy + Ord + Default> Peak<T> {
         self.now = self.now.max(value);
     }
 
+    /// The highest of the span before the present one.
+    pub const fn earlier(&self) -> T {
+        self.before
+    }
+
     /// The highest.
     pub fn highest(&self) -> T {
         self.now.max(self.before)
