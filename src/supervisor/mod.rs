@@ -333,10 +333,14 @@ impl Supervisor {
     }
 
     fn write_record_if_due(&mut self, now: Moment) {
-        if self.record_due().is_none_or(|due| due > now) || self.holds_record(now) {
+        let is_due = self.record_due().is_some_and(|due| due <= now);
+        if is_due && self.holds_record(now) {
             return;
         }
         self.held = None;
+        if !is_due {
+            return;
+        }
         if self.recording.write_if_due(now, &self.config, &mut self.workers).is_err() {
             self.pending.push_back(Pending::Recorded);
         }
