@@ -266,8 +266,8 @@ pub struct MemInfo {
     pub swap_total: u64,
     /// Free swap.
     pub swap_free: u64,
-    /// What reclaim could not free at once: anonymous memory, tmpfs, locked pages (some of them twice), kernel objects, stacks and page tables, and file pages
-    /// that must be written first. `None` where the kernel does not tell of anonymous memory.
+    /// What reclaim could not free at once: anonymous memory, tmpfs, locked pages (some of them twice), kernel objects, stacks
+    /// and page tables, and file pages that must be written first. `None` where the kernel does not tell of anonymous memory.
     pub held: Option<u64>,
 }
 

@@ -25,7 +25,8 @@ pub fn run(words: &[OsString]) -> Option<()> {
     Report::Ready.send();
     // Nothing is ever written: this ends when memini does, however it does.
     let _ = lifeline.read(&mut [0]);
-    // Who runs does not notice it. Again for those that were in the middle of fork(2): their children may be born stopped.
+    // Who runs does not notice it. Again for those that were in the middle of fork(2): their children may be born stopped, and nothing tells
+    // when a fork ends.
     for look in 0..newborn::LOOKS {
         if process::kill_group(group, Signal::CONT).is_err() {
             break;

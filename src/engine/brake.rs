@@ -207,11 +207,11 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::engine::event::{Event, Exit};
+    use crate::engine::levels::HABIT;
     use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
     use crate::engine::simulator::{GIB, MIB, Memory, Scene, World};
 
     const LIMIT: u64 = 256 * MIB;
-    const HABIT_SPAN: Duration = Duration::from_secs(5);
 
     /// An app that fills so many bytes a second from the start.
     fn fill(settings: Settings, limit: u64, rate: f64) -> World {
@@ -290,7 +290,7 @@ mod tests {
             World::new(Settings { cores: 2, ..Settings::default() }, LIMIT, tooth).play(Duration::from_secs(60));
         assert_eq!(world.exit_code(), None);
         let start = Moment::from_nanos(1_000_000_000);
-        let late = |(at, command): &&(Moment, Command)| *command == Command::Brake && at.since(start) > 3 * HABIT_SPAN;
+        let late = |(at, command): &&(Moment, Command)| *command == Command::Brake && at.since(start) > 3 * HABIT;
         assert!(brakes(&world) > 0);
         assert_eq!(world.log.iter().filter(late).count(), 0);
     }

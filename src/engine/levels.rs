@@ -24,7 +24,7 @@ const GROWING: f64 = 1.0;
 const BURSTING: f64 = 1.0;
 
 /// A level that was reached in the last so long span is a habit.
-const HABIT: Duration = Duration::from_secs(5);
+pub(super) const HABIT: Duration = Duration::from_secs(5);
 
 /// What the kernel charges in advance for each core (64 pages): usage jitters by that.
 const STOCK: u64 = 64 * 4096;

@@ -259,7 +259,7 @@ impl Supervisor {
             let mut wait = Wait::new();
             wait.add(self.signals.as_fd(), Interest::Read, ());
             let now = self.clock.now();
-            let newborn = self.tree.newborn_due().map_or(IDLE, |due| due.since(now));
+            let newborn = self.newborn_due().map_or(IDLE, |due| due.since(now));
             let _ = wait.wait(Some(if self.more_to_reap { Duration::ZERO } else { newborn }));
             self.continue_newborn_if_due();
         }
@@ -349,7 +349,6 @@ impl Supervisor {
     /// Whether the next record has to wait: its worker would take time that memory does not leave. But not for ever.
     fn holds_record(&mut self, now: Moment) -> bool {
         if self.app_exit_told || !self.engine.is_pressed() {
-            self.held = None;
             return false;
         }
         now.since(*self.held.get_or_insert(now)) < LONGEST_HOLD
