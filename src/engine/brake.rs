@@ -4,6 +4,10 @@
 //! away meanwhile, and the tree goes on unless it is to be killed. A moment later it is looked at again, until it either
 //! grows slowly enough to be followed in the usual way or has to be stopped once more. A growth that nobody could follow
 //! becomes one that can be followed.
+//!
+//! Where the kernel can be told to stop the tree at a given moment, memini need not be woken in time: the tree is let run
+//! until half of what is left is used up, and no longer unless memini comes back before that and says so. A growth that can
+//! still be followed in this way is not stopped at all.
 
 use std::time::Duration;
 
@@ -37,6 +41,15 @@ const RUN: Duration = Duration::from_micros(300);
 const LONGEST_RUN: Duration = Duration::from_millis(1);
 const PARTS: f64 = 4.0;
 
+/// The longest from look to look, and the shortest and longest time for which the tree is let run, where the kernel stops it
+/// then.
+const LONGEST_LOOK: Duration = Duration::from_millis(3);
+const SHORTEST_LEAVE: Duration = Duration::from_micros(100);
+const LONGEST_LEAVE: Duration = Duration::from_millis(6);
+
+/// Growth that takes longer than this to the limit can be followed while it goes on: there are some looks left.
+const FOLLOWED: Duration = Duration::from_micros(1200);
+
 /// Brakes that are no farther apart than this are told of as one.
 const SERIES: Duration = Duration::from_secs(1);
 
@@ -48,8 +61,8 @@ enum State {
     Free,
     /// The tree is stopped, and is read again `next`; it goes on at `until` at the latest.
     Stopped { since: Moment, until: Moment, next: Moment, seen: Option<u64> },
-    /// It goes on, and is looked at again then.
-    Watched { next: Moment },
+    /// It goes on, and is looked at again then. Where the kernel was told so, it stops the tree when that `ends`.
+    Watched { next: Moment, ends: Option<Moment> },
 }
 
 /// The brake, and what it has done.
@@ -71,6 +84,7 @@ impl Brake {
     pub(super) fn running_time(&self, now: Moment) -> Moment {
         let present = match self.state {
             State::Stopped { since, .. } => now.since(since),
+            State::Watched { ends: Some(ends), .. } => now.since(ends),
             State::Free | State::Watched { .. } => Duration::ZERO,
         };
         now.before(self.stopped.saturating_add(present))
@@ -89,6 +103,24 @@ impl Brake {
         matches!(self.state, State::Stopped { .. })
     }
 
+    /// Whether the kernel will stop the tree, or has, unless it is told otherwise.
+    pub(super) const fn is_timed(&self) -> bool {
+        matches!(self.state, State::Watched { ends: Some(_), .. })
+    }
+
+    /// Since when the kernel has stopped the tree, if it has.
+    fn ran_out(&self, now: Moment) -> Option<Moment> {
+        match self.state {
+            State::Watched { ends, .. } => ends.filter(|ends| *ends <= now),
+            State::Free | State::Stopped { .. } => None,
+        }
+    }
+
+    /// Whether the tree is stopped, by memini or by the kernel.
+    pub(super) fn stands_still(&self, now: Moment) -> bool {
+        self.is_stopped() || self.ran_out(now).is_some()
+    }
+
     pub(super) const fn deadline(&self) -> Option<Moment> {
         match self.state {
             State::Free => None,
@@ -96,9 +128,10 @@ impl Brake {
         }
     }
 
-    fn stop(&mut self, now: Moment) {
+    /// The tree is stopped, and may have been for some time.
+    fn stop(&mut self, since: Moment, now: Moment) {
         let until = now.after(LONGEST_STOP);
-        self.state = State::Stopped { since: now, until, next: now.after(SETTLE), seen: None };
+        self.state = State::Stopped { since, until, next: now.after(SETTLE), seen: None };
         self.defied = 0;
         self.count(now);
     }
@@ -138,7 +171,7 @@ impl Brake {
     /// Whether the tree may be stopped again.
     fn has_had_its_turn(&self, now: Moment) -> bool {
         match self.state {
-            State::Watched { next } => now >= next,
+            State::Watched { next, .. } => now >= next,
             State::Free | State::Stopped { .. } => true,
         }
     }
@@ -152,32 +185,93 @@ impl Engine {
             let stands_still = self.brake.settles(self.now, view.sample.gauged);
             return !stands_still && !self.is_to_be_killed(view);
         }
+        if !self.watch.brakes {
+            self.let_go(commands);
+            return false;
+        }
+        if let Some(since) = self.brake.ran_out(self.now) {
+            self.stop_tree(since, commands);
+            return true;
+        }
         if !self.brake.has_had_its_turn(self.now) {
             return false;
         }
+        let was_timed = self.brake.is_timed();
         self.brake.state = State::Free;
         let is_too_late = self.watch.levels.are_scarce() && self.is_to_be_killed(view);
-        if is_too_late || !self.watch.is_outrun() {
+        if is_too_late {
             return false;
         }
-        self.brake.stop(self.now);
+        if !self.watch.is_outrun() {
+            if was_timed {
+                commands.push(Command::Release);
+            }
+            return false;
+        }
+        if self.watch.has_stop_timer && self.left() >= FOLLOWED {
+            self.run_for_a_while(commands);
+            return false;
+        }
+        self.stop_tree(self.now, commands);
+        true
+    }
+
+    fn stop_tree(&mut self, since: Moment, commands: &mut Vec<Command>) {
+        self.brake.stop(since, self.now);
         commands.push(Command::Brake);
         // It counts for the kernel, and is room that the app may need within milliseconds.
         self.watch.free_ballast(commands);
         commands.push(Command::ReadFull);
-        true
+    }
+
+    /// How long until a limit is reached, at the growth of the last milliseconds.
+    fn left(&self) -> Duration {
+        span(self.watch.levels.seconds_left())
+    }
+
+    /// The tree runs until half of what is left is used up, and is looked at before that.
+    fn run_for_a_while(&mut self, commands: &mut Vec<Command>) {
+        let leave = self.left().div_f64(2.0).clamp(SHORTEST_LEAVE, LONGEST_LEAVE);
+        let next = leave.div_f64(2.0).clamp(RUN, LONGEST_LOOK);
+        self.brake.state = State::Watched { next: self.now.after(next), ends: Some(self.now.after(leave)) };
+        commands.push(Command::RunFor(leave));
     }
 
     /// After everything else: the tree goes on, unless it is to be killed.
     pub(super) fn release(&mut self, commands: &mut Vec<Command>) {
-        let killed = matches!(self.phase, Phase::Stopping(stop) if stop.is_kill());
-        if self.brake.end_stop(self.now) && !killed {
-            commands.push(Command::Release);
-            let left =
-                span(self.watch.levels.seconds_left()).min(LATENESS).saturating_sub(self.watch.lateness.expected());
-            let run = left.div_f64(PARTS).clamp(RUN, LONGEST_RUN);
-            self.brake.state = State::Watched { next: self.now.after(run) };
+        if !self.brake.end_stop(self.now) || self.is_killed() {
+            return;
         }
+        if self.watch.has_stop_timer && self.watch.is_outrun() {
+            self.run_for_a_while(commands);
+            return;
+        }
+        commands.push(Command::Release);
+        let left = self.left().min(LATENESS).saturating_sub(self.watch.lateness.expected());
+        let run = left.div_f64(PARTS).clamp(RUN, LONGEST_RUN);
+        self.brake.state = State::Watched { next: self.now.after(run), ends: None };
+    }
+
+    /// Nothing is known about memory, or nothing is to be done about it any more: the tree goes on, and nothing stops it.
+    pub(super) fn let_go(&mut self, commands: &mut Vec<Command>) {
+        if self.end_brake() && !self.is_killed() {
+            commands.push(Command::Release);
+        }
+    }
+
+    /// The brake does nothing any more. Whether the tree is stopped by it, or would be.
+    pub(super) fn end_brake(&mut self) -> bool {
+        if let Some(since) = self.brake.ran_out(self.now) {
+            self.brake.stop(since, self.now);
+        }
+        let is_timed = self.brake.is_timed();
+        let is_stopped = self.brake.end_stop(self.now);
+        self.brake.state = State::Free;
+        is_timed || is_stopped
+    }
+
+    const fn is_killed(&self) -> bool {
+        matches!(self.phase, Phase::Stopping(stop) if stop.is_kill())
     }
 
     /// The tree was stopped for so long until now, and not by the engine's order.
@@ -208,8 +302,9 @@ mod tests {
     use super::*;
     use crate::engine::event::{Event, Exit};
     use crate::engine::levels::HABIT;
-    use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
+    use crate::engine::settings::{Leftovers, Settings, Stage, StopWhen, Threshold};
     use crate::engine::simulator::{GIB, MIB, Memory, Scene, World};
+    use crate::sys::signal::Signal;
 
     const LIMIT: u64 = 256 * MIB;
 
@@ -240,6 +335,26 @@ mod tests {
                 let (times, stopped) = told.expect("it is told");
                 assert_eq!(times as usize, brakes(&world));
                 assert!(stopped >= world.stopped, "{stopped:?} {:?}", world.stopped);
+            }
+        }
+    }
+
+    // bench/race: most of what was lost unprivileged was let go by the brake, and memini was then woken 4 to 14 ms late.
+    #[test]
+    fn where_the_kernel_stops_the_tree_it_does_not_matter_how_late_memini_is_woken() {
+        for (limit, rate) in [(64 * MIB, 0.5e9), (LIMIT, 1.5e9), (LIMIT, 3e9)] {
+            for (lateness, leaves) in [(8, true), (8, false), (15, true), (15, false)] {
+                let play = |has_stop_timer| {
+                    let memory = move |time: f64| Memory { heap: (0.3 * limit as f64 + time * rate) as u64, cache: 0 };
+                    let mut world = World::new(Settings { cores: 2, ..Settings::default() }, limit, memory);
+                    world.lateness = Duration::from_millis(lateness);
+                    world.has_stop_timer = has_stop_timer;
+                    world.leaves = leaves.then_some(Duration::from_millis(300));
+                    world.play(Duration::from_secs(60)).exit_code()
+                };
+                assert_eq!(play(true), Some(75), "{limit} {rate} {lateness} {leaves}");
+                    let late = lateness == 15 || limit < LIMIT || rate < 2e9;
+                    assert_eq!(play(false) == Some(137), late, "{limit} {rate} {lateness} {leaves}");
             }
         }
     }
@@ -296,8 +411,8 @@ mod tests {
     }
 
     /// Braked at 80% after 60% a millisecond before.
-    fn braked() -> Scene {
-        let mut scene = Scene::new(Settings::default());
+    fn braked(settings: Settings) -> Scene {
+        let mut scene = Scene::new(settings);
         scene.tell(Duration::ZERO, Event::CanBrake(true));
         scene.read(60, 0);
         scene.now = scene.now.after(Duration::from_millis(1));
@@ -307,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_tree_that_stands_still_goes_on_at_once() {
-        let mut scene = braked();
+        let mut scene = braked(Settings::default());
         assert_eq!(scene.read(81, 0), [], "it may still grow");
         assert_eq!(scene.wait(), (SETTLE, vec![Command::ReadFull]));
         let commands = scene.read(81, 0);
@@ -318,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_tree_that_does_not_stand_still_goes_on_after_two_milliseconds() {
-        let mut scene = braked();
+        let mut scene = braked(Settings::default());
         let mut waited = Duration::ZERO;
         for reading in 0.. {
             let commands = scene.read(81 + u64::min(reading, 8), 0);
@@ -333,7 +448,7 @@ mod tests {
 
     #[test]
     fn what_even_a_stop_does_not_stop_is_killed_without_a_look_at_its_processes() {
-        let mut scene = braked();
+        let mut scene = braked(Settings::default());
         for percent in [90, 91] {
             scene.now = scene.now.before(Duration::from_millis(1));
             assert_eq!(scene.read(percent, 0), []);
@@ -349,7 +464,7 @@ mod tests {
     #[test]
     fn at_the_limit_memini_kills_without_looking_at_anybody() {
         for (percent, looks) in [(98, true), (100, false)] {
-            let commands = braked().read(percent, 0);
+            let commands = braked(Settings::default()).read(percent, 0);
             assert!(commands.contains(&Command::KillTree), "{commands:?}");
             for look in [Command::FreezeTree, Command::NoteProcesses] {
                 assert_eq!(commands.contains(&look), looks, "{percent}% {commands:?}");
@@ -389,10 +504,15 @@ mod tests {
 
     #[test]
     fn nothing_is_left_stopped_when_memory_cannot_be_read_or_the_app_ends() {
-        let commands = braked().tell(Duration::ZERO, Event::ReadingFailed);
+        let commands = braked(Settings::default()).tell(Duration::ZERO, Event::ReadingFailed);
         assert_eq!(commands, [Command::Release]);
-        let commands = braked().exit(Exit::Code(3));
-        assert_eq!(commands[0], Command::Release);
+        for (leftovers, expected) in
+            [(Leftovers::Kill, false), (Leftovers::Term, true), (Leftovers::Wait, true)]
+        {
+            let commands = braked(Settings { leftovers, ..Settings::default() }).exit(Exit::Code(3));
+            let killed = commands.contains(&Command::SignalLeftovers(Signal::KILL));
+            assert_eq!((commands.contains(&Command::Release), killed), (expected, !expected), "{leftovers:?}");
+        }
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub enum Event<'a> {
     },
     /// Whether the tree can be stopped for a moment from now on, and be sure to go on whatever becomes of memini.
     CanBrake(bool),
+    /// Whether the kernel can be told to stop the tree at a given moment.
+    HasStopTimer(bool),
     /// The app has ended, all zombies are drained, and memory was read in full just before (if it could be).
     AppExited(Exit),
     /// No process is left but memini (and its workers).
@@ -102,11 +104,13 @@ pub enum Command {
     TakeBallast(u64),
     /// Let the ballast go.
     FreeBallast,
-    /// Stop every process of the tree (SIGSTOP) for a moment. `ReadFull` follows, and `Release` or `KillTree` within
+    /// Stop every process of the tree (SIGSTOP) for a moment. `ReadFull` follows, and `Release`, `RunFor` or `KillTree` within
     /// milliseconds.
     Brake,
-    /// Let the tree go on after `Brake`: all but what had been stopped before.
+    /// Let the tree go on after `Brake` or `RunFor`: all but what had been stopped before.
     Release,
+    /// Let the tree go on, but for no longer than this: then the kernel stops it, unless one of these commands comes before.
+    RunFor(Duration),
     /// Send the stop signal to the app (or its group, as configured), then SIGCONT, so that a stopped app hears it.
     StopApp,
     /// SIGKILL to the app alone is never enough for a tree that fills memory: stop every process of the tree with

@@ -69,7 +69,11 @@ impl Engine {
             Phase::Stopping(stop) => (true, stop.is_kill()),
             Phase::Leaving(_) | Phase::Gone => return,
         };
-        self.release(commands);
+        // Who is to be killed in a moment is not let run before: it may fill what is left.
+        let kills = self.settings.leftovers == Leftovers::Kill && !self.alone;
+        if self.end_brake() && !killed && !kills {
+            commands.push(Command::Release);
+        }
         self.tell_brakes(commands);
         let by_kill = exit == Exit::Signal(Signal::KILL) && !killed;
         let oom_killed = by_kill && self.oom.explains_death(self.now);

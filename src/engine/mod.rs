@@ -132,11 +132,12 @@ impl Engine {
             Event::Reading(reading) => self.read(reading, commands),
             Event::ReadingFailed => {
                 self.watch.failed(self.now);
-                self.release(commands);
+                self.let_go(commands);
             }
             Event::CanBrake(able) => {
                 self.watch.brakes = able && self.would_brake();
             }
+            Event::HasStopTimer(has) => self.watch.has_stop_timer = has,
             Event::HookEnded { run, end } => self.runs.end(self.now, run, end, commands),
             Event::AppExited(exit) => self.app_exited(exit, commands),
             Event::AllGone => self.all_gone(),
@@ -165,7 +166,8 @@ impl Engine {
             Phase::Leaving(leaving) => leaving.deadline(),
             Phase::Gone => return None,
         };
-        let reading = self.watches().then(|| self.watch.deadline());
+        // Where the kernel keeps an eye on the tree, the brake's looks are enough.
+        let reading = (self.watches() && !self.brake.is_timed()).then(|| self.watch.deadline());
         let brake = self.brake.deadline().filter(|_| self.watches());
         let next = [phase, reading, brake, self.runs.deadline()].into_iter().flatten().min()?;
         Some(next.max(self.now))

@@ -25,7 +25,9 @@ pub struct Laws {
     exited: bool,
     over: bool,
     able: bool,
+    has_timer: bool,
     braked: Option<Moment>,
+    runs_until: Option<Moment>,
     last_run: u32,
     captures: u32,
     last_capture: Option<Moment>,
@@ -46,7 +48,9 @@ impl Laws {
             exited: false,
             over: false,
             able: false,
+            has_timer: false,
             braked: None,
+            runs_until: None,
             last_run: 0,
             captures: 0,
             last_capture: None,
@@ -67,8 +71,15 @@ impl Laws {
                 assert!(!decided, "nothing is decided on a bad reading");
             }
             Event::CanBrake(able) => self.able = *able,
+            Event::HasStopTimer(has) => self.has_timer = *has,
             Event::Reading(reading) => self.host = reading.levels().iter().any(|level| level.scope == Scope::Host),
             _ => {}
+        }
+        let is_exit = |command: &Command| matches!(command, Command::Note(Note::AppExited { .. }));
+        if commands.iter().any(is_exit) {
+            let stands = self.braked.is_some() || self.runs_until.is_some();
+            let ends = [Command::Release, Command::SignalLeftovers(Signal::KILL)];
+            assert!(!stands || ends.iter().any(|end| commands.contains(end)), "left stopped");
         }
         for command in commands {
             assert!(!self.over, "nothing after the exit");
@@ -77,6 +88,10 @@ impl Laws {
         if let Some(since) = self.braked {
             let going_on = deadline.is_some_and(|deadline| deadline.since(since) <= LONGEST_STOP);
             assert!(going_on || now.since(since) > LONGEST_STOP, "nobody looks after a tree that is stopped");
+        }
+        if let Some(ends) = self.runs_until {
+            let in_time = deadline.is_some_and(|deadline| deadline <= ends.after(Duration::from_millis(1)));
+            assert!(in_time || now > ends, "nobody looks after a tree that the kernel stops");
         }
         self.check_captures(now, commands);
         assert!(deadline.is_none_or(|deadline| deadline >= now), "the next wake is never in the past");
@@ -116,17 +131,31 @@ impl Laws {
             Command::AbandonHook { run } => self.running.retain(|(running, _)| running != run),
             Command::Brake => {
                 assert!(self.able && self.settings.brake && self.braked.is_none() && !self.doomed && !self.exited);
-                self.braked = Some(now);
+                (self.braked, self.runs_until) = (Some(now), None);
             }
-            Command::Release => assert!(self.braked.take().is_some() && !self.doomed, "nothing to release"),
+            Command::Release => {
+                let (braked, timed) = (self.braked.take(), self.runs_until.take());
+                assert!((braked.is_some() || timed.is_some()) && !self.doomed, "nothing to release");
+            }
+            Command::RunFor(span) => {
+                assert!(self.has_timer && self.settings.brake && !self.doomed && !self.exited);
+                self.braked = None;
+                self.runs_until = Some(now.after(*span));
+            }
             Command::StopApp => assert!(self.stopping && !self.doomed && !self.exited),
             Command::FreezeTree => assert!(self.stopping && !self.exited && !self.ballast),
             Command::KillTree => {
                 assert!(self.stopping && !self.exited);
                 self.doomed = true;
-                self.braked = None;
+                (self.braked, self.runs_until) = (None, None);
             }
-            Command::SignalLeftovers(_) | Command::RecordLast { .. } => assert!(self.exited),
+            Command::SignalLeftovers(signal) => {
+                assert!(self.exited);
+                if *signal == Signal::KILL {
+                    (self.braked, self.runs_until) = (None, None);
+                }
+            }
+            Command::RecordLast { .. } => assert!(self.exited),
             Command::NoteProcesses => assert!(self.stopping),
             Command::Exit(_) => {
                 assert!(self.exited && self.running.is_empty());
@@ -165,7 +194,6 @@ impl Laws {
             }
             Note::AppExited { stopped, .. } => {
                 assert!(!std::mem::replace(&mut self.exited, true), "it ends once");
-                assert!(self.braked.is_none(), "left stopped");
                 assert_eq!(*stopped, self.stopping);
             }
             Note::Terminating | Note::GraceOver => assert!(self.stopping),
@@ -217,6 +245,7 @@ enum Happening {
     Failed,
     HookEnded(u32),
     CanBrake(bool),
+    HasStopTimer(bool),
     AppExited(Exit),
     AllGone,
     Recorded,
@@ -287,6 +316,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         6 => (0u32..40).prop_map(Happening::HookEnded),
         1 => exit().prop_map(Happening::AppExited),
         3 => proptest::bool::weighted(0.9).prop_map(Happening::CanBrake),
+        3 => proptest::bool::weighted(0.7).prop_map(Happening::HasStopTimer),
         1 => Just(Happening::AllGone),
         1 => Just(Happening::Recorded),
         10 => Just(Happening::Deadline),
@@ -363,6 +393,7 @@ fn tell(engine: &mut Engine, now: Moment, happening: &Happening, commands: &mut 
         Happening::Failed => Event::ReadingFailed,
         Happening::HookEnded(run) => Event::HookEnded { run: Run(*run), end: HookEnd::Ended(Exit::Code(0)) },
         Happening::CanBrake(able) => Event::CanBrake(*able),
+        Happening::HasStopTimer(has) => Event::HasStopTimer(*has),
         Happening::AppExited(exit) => Event::AppExited(*exit),
         Happening::AllGone => Event::AllGone,
         Happening::Recorded => Event::Recorded,

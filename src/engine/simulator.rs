@@ -56,6 +56,9 @@ pub struct World {
     running: Vec<Hook>,
     frozen: Option<Moment>,
     braked: Option<Moment>,
+    /// Whether the kernel can be told to stop the tree at a given moment, and when it does.
+    pub has_stop_timer: bool,
+    runs_until: Option<Moment>,
     /// For how long the brake has stopped the tree so far.
     pub stopped: Duration,
     dies: Option<(Moment, Exit)>,
@@ -97,6 +100,8 @@ impl World {
             running: Vec::new(),
             frozen: None,
             braked: None,
+            has_stop_timer: false,
+            runs_until: None,
             stopped: Duration::ZERO,
             dies: None,
             dead: false,
@@ -113,6 +118,7 @@ impl World {
     pub fn play(mut self, span: Duration) -> Self {
         let end = self.now.after(span);
         self.tell(Event::CanBrake(true));
+        self.tell(Event::HasStopTimer(self.has_stop_timer));
         let mut stuck = 0;
         while self.exit_code().is_none() {
             let wake = self.engine.deadline().map(|due| due.after(self.lateness));
@@ -192,10 +198,14 @@ impl World {
                 let at = self.leaves.map(|span| self.now.after(span));
                 self.dies = self.dies.or(at.map(|at| (at, Exit::Code(0))));
             }
-            Command::Brake => self.braked = Some(self.now),
+            Command::Brake => self.braked = Some(self.runs_until.take().map_or(self.now, |ends| ends.min(self.now))),
             Command::Release => {
-                let since = self.braked.take().expect("nothing was braked");
-                self.stopped += self.now.since(since);
+                assert!(self.braked.is_some() || self.runs_until.is_some(), "nothing was braked");
+                self.go_on();
+            }
+            Command::RunFor(span) => {
+                self.go_on();
+                self.runs_until = Some(self.now.after(*span));
             }
             Command::FreezeTree => self.frozen = self.frozen.or(Some(self.now)),
             Command::KillTree => {
@@ -211,6 +221,11 @@ impl World {
         self.log.push((self.now, command));
     }
 
+    fn go_on(&mut self) {
+        let since = self.braked.take().or(self.runs_until.take());
+        self.stopped += since.map_or(Duration::ZERO, |since| self.now.since(since));
+    }
+
     fn seconds(&self) -> f64 {
         self.now.since(Moment::from_nanos(1_000_000_000)).as_secs_f64()
     }
@@ -223,7 +238,7 @@ impl World {
         if self.dead {
             return Memory::default();
         }
-        let since = self.frozen.or(self.braked).map_or(Duration::ZERO, |since| self.now.since(since));
+        let since = self.frozen.or(self.braked).or(self.runs_until).map_or(Duration::ZERO, |since| self.now.since(since));
         (self.memory)(self.seconds() - (since + self.stopped).as_secs_f64())
     }
 

@@ -49,6 +49,8 @@ pub(super) struct Watch {
     pub(super) pretended: Option<Moment>,
     /// Whether the tree can be stopped for a moment, and be sure to go on whatever becomes of memini.
     pub(super) brakes: bool,
+    /// Whether the kernel can be told to stop it at a given moment.
+    pub(super) has_stop_timer: bool,
     /// How late memini was woken lately.
     pub(super) lateness: Lateness,
     cores: u32,
@@ -88,6 +90,7 @@ impl Watch {
             thrash: Thrash::default(),
             pretended: None,
             brakes: false,
+            has_stop_timer: false,
             lateness: Lateness::default(),
             cores: settings.cores,
             ceiling: cadence::ceiling(settings.cores),
@@ -229,9 +232,14 @@ impl Engine {
         let wary = self.is_wary();
         let view = self.watch.take(times, reading, &self.settings, wary, commands);
         if !was_pending {
-            self.looks.take(self.now, self.watch.levels.nearest(), self.brake.is_stopped());
+            self.looks.take(self.now, self.watch.levels.nearest(), self.brake.stands_still(self.now));
         }
-        let Some(view) = view else { return };
+        let Some(view) = view else {
+            if reading.levels().is_empty() {
+                self.let_go(commands);
+            }
+            return;
+        };
         if self.brake(&view, commands) {
             return;
         }

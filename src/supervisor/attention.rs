@@ -22,8 +22,9 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// `next`: the time until memory is looked at again; `None` if it is not.
-    pub fn adapt(&mut self, next: Option<Duration>) {
+    /// `next`: the time until memory is looked at again; `None` if it is not. True if it has just become short.
+    pub fn adapt(&mut self, next: Option<Duration>) -> bool {
+        let was_high = self.is_high;
         match (self.is_high, next) {
             (false, Some(next)) if next <= LATENESS && !next.is_zero() => {
                 self.is_high = true;
@@ -37,5 +38,6 @@ impl Attention {
             }
             (false, _) => {}
         }
+        self.is_high && !was_high
     }
 }

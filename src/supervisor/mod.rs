@@ -53,6 +53,7 @@ use crate::sys::poll::{Interest, Wait};
 use crate::sys::process::{self, Change, ProcessId};
 use crate::sys::signal::Signal;
 use crate::sys::spawn;
+use crate::sys::stop_timer::StopTimer;
 use app::App;
 use attention::Attention;
 use recording::Recording;
@@ -101,6 +102,7 @@ enum Pending {
     Read(Depth),
     HookEnded(Run, HookEnd),
     CanBrake(bool),
+    HasStopTimer(bool),
     AppExited(Exit),
     AllGone,
     Recorded,
@@ -145,8 +147,9 @@ pub struct Supervisor {
     facts_taken: Vec<Stage>,
     /// Facts of a moment at which no incident was open yet.
     early: Option<(Moment, Facts)>,
-    /// When the tree was last stopped for a moment.
+    /// When the tree was last stopped for a moment, or let run for one.
     braked: Option<Moment>,
+    stop_timer: Option<StopTimer>,
     /// Since when a record waits for memory to leave time for it.
     held: Option<Moment>,
     /// As long as memini lives, and no longer, this end of the guardian's pipe is open.
@@ -217,6 +220,7 @@ impl Supervisor {
             facts_taken: Vec::with_capacity(Stage::LADDER.len()),
             early: None,
             braked: None,
+            stop_timer: None,
             held: None,
             lifeline: None,
             is_guarded: false,
@@ -247,7 +251,8 @@ impl Supervisor {
 
     /// Goes on as a plain init after an error of memini's own: forwards, reaps, and ends with the app.
     pub fn run_plainly(&mut self) -> u8 {
-        self.tree.thaw(self.clock.now());
+        let had_stopped = self.stop_timer.take().is_some_and(|mut timer| timer.cancel());
+        self.tree.thaw(self.clock.now(), had_stopped);
         self.watch = None;
         loop {
             self.take_signals();
@@ -267,6 +272,9 @@ impl Supervisor {
 
     /// Waits for whatever comes first, and turns it into events.
     fn wait(&mut self) {
+        if self.attention.adapt(self.engine.deadline().map(|deadline| deadline.since(self.clock.now()))) {
+            self.set_up_stop_timer();
+        }
         let mut wait = Wait::new();
         wait.add(self.signals.as_fd(), Interest::Read, Token::Signals);
         if let Some(exec) = self.app.exec() {
@@ -279,7 +287,6 @@ impl Supervisor {
             wait.add(report, Interest::Read, Token::Reports);
         }
         let timeout = self.timeout();
-        self.attention.adapt(self.engine.deadline().map(|deadline| deadline.since(self.clock.now())));
         let outcome = wait.wait(Some(timeout));
         let mut ready = [None; 4];
         for (place, token) in ready.iter_mut().zip(wait.ready()) {
@@ -508,17 +515,20 @@ impl Supervisor {
             }
             Pending::HookEnded(run, end) => self.engine.handle(now, Event::HookEnded { run, end }, &mut commands),
             Pending::CanBrake(able) => self.engine.handle(now, Event::CanBrake(able), &mut commands),
+            Pending::HasStopTimer(has) => self.engine.handle(now, Event::HasStopTimer(has), &mut commands),
             Pending::AppExited(exit) => self.engine.handle(now, Event::AppExited(exit), &mut commands),
             Pending::AllGone => self.engine.handle(now, Event::AllGone, &mut commands),
             Pending::Recorded => self.engine.handle(now, Event::Recorded, &mut commands),
             Pending::Deadline => self.engine.handle(now, Event::Deadline, &mut commands),
         }
         // A log line wakes whoever reads it, and may take its author's place on the processor: where growth is ended by
-        // force, that comes first. Where the tree is not even stopped for it, nothing may come before the kill.
+        // force, that comes first. Where the tree is not even stopped for it, nothing may come before the kill; nor where the
+        // app has left, and its children fill what is left.
         let by_force = commands.iter().any(|command| matches!(command, Command::Note(Note::Killing { .. })));
         let at_once = by_force && !commands.contains(&Command::FreezeTree);
         let rank = |command: &Command| match command {
             Command::KillTree if at_once => 0,
+            Command::SignalLeftovers(Signal::KILL) => 0,
             command if by_force && is_pressing(command) => 1,
             _ => 2,
         };
@@ -555,6 +565,7 @@ impl Supervisor {
             }
             Command::Brake => self.brake(),
             Command::Release => self.release(),
+            Command::RunFor(span) => self.run_for(*span),
             Command::StopApp => {
                 // Before the app hears of it: a moment later it may hold nothing any more.
                 if let Some(stage) = self.facts_for.take() {
@@ -570,6 +581,7 @@ impl Supervisor {
             Command::KillTree => {
                 self.spare_workers();
                 self.tree.kill(&self.spared);
+                self.stop_timer = None;
                 // Who is dead holds nothing.
                 self.facts_for = None;
                 self.killed.get_or_insert(self.clock.now());
@@ -578,6 +590,9 @@ impl Supervisor {
             Command::SignalLeftovers(signal) => {
                 self.spare_workers();
                 self.tree.signal_leftovers(*signal, &self.spared);
+                if *signal == Signal::KILL {
+                    self.stop_timer = None;
+                }
                 self.more_to_reap = true;
             }
             Command::RecordLast { code } => {
@@ -602,17 +617,56 @@ impl Supervisor {
     }
 
     fn brake(&mut self) {
-        let now = self.clock.now();
+        self.begin_series();
         self.spare_workers();
-        let first = self.braked.replace(now).is_none_or(|last| now.since(last) >= LOOK_AGAIN);
-        // Only before the first of a series: later, whoever is found stopped may be so by the brake, and would never go on.
-        if first {
-            self.tree.look_who_is_stopped();
-        }
         self.tree.brake(&self.spared);
     }
 
+    /// Before the first stop of a series: later, whoever is found stopped may be so by the brake, and would never go on.
+    fn begin_series(&mut self) {
+        let now = self.clock.now();
+        if self.braked.replace(now).is_some_and(|last| now.since(last) < LOOK_AGAIN) {
+            return;
+        }
+        self.spare_workers();
+        self.tree.look_who_is_stopped(&self.spared);
+        // The kernel's timer reaches one process group. Who is in another is only braked in the usual way.
+        self.pending.push_back(Pending::HasStopTimer(self.stop_timer.is_some() && self.tree.is_one_group()));
+    }
+
+    /// Opens what the kernel stops the tree with at a given moment, once memory may call for it.
+    fn set_up_stop_timer(&mut self) {
+        if self.stop_timer.is_some() || !self.engine.would_brake() || self.app.ended().is_some() {
+            return;
+        }
+        match StopTimer::new(self.app.id()) {
+            Ok(timer) => {
+                self.stop_timer = Some(timer);
+                self.pending.push_back(Pending::HasStopTimer(true));
+            }
+            Err(error) => ::log::debug!("the kernel cannot be told to stop the app at a given moment: {error}"),
+        }
+    }
+
+    /// Lets the tree run for so long, and no longer unless told so before.
+    fn run_for(&mut self, span: Duration) {
+        if !self.tree.is_frozen() {
+            self.begin_series();
+        }
+        let had_stopped = self.stop_timer.as_mut().is_some_and(|timer| timer.start(span));
+        if had_stopped || self.tree.is_frozen() {
+            self.go_on();
+        }
+    }
+
     fn release(&mut self) {
+        let had_stopped = self.stop_timer.as_mut().is_some_and(StopTimer::cancel);
+        if had_stopped || self.tree.is_frozen() {
+            self.go_on();
+        }
+    }
+
+    fn go_on(&mut self) {
         // What is to be known about the processes is best seen while they stand still, if that is soon done; and once early,
         // as the next look may find no room left for it.
         if self.tree.is_small() {

@@ -28,6 +28,8 @@ pub struct Tree {
     stopped_before: Vec<ProcessId>,
     /// Whether there were so few processes then that all were looked at.
     is_small: bool,
+    /// Whether all that were looked at, workers and what they run left out, were in the app's process group.
+    is_one_group: bool,
     /// Who may have been born stopped.
     newborn: Option<Newborn>,
 }
@@ -49,6 +51,7 @@ impl Tree {
             frozen: false,
             stopped_before: Vec::with_capacity(LOOKED_AT),
             is_small: false,
+            is_one_group: true,
             newborn: None,
         }
     }
@@ -76,15 +79,24 @@ impl Tree {
     }
 
     /// Notes who is stopped already, before the brake is put on. As PID 1 alone: elsewhere only the app's own group is braked.
-    pub fn look_who_is_stopped(&mut self) {
+    pub fn look_who_is_stopped(&mut self, spared: &[ProcessId]) {
         self.stopped_before.clear();
         if let Some(list) = self.list.as_mut().filter(|_| self.is_init) {
-            let stopped = &mut self.stopped_before;
+            let (stopped, app) = (&mut self.stopped_before, self.app);
+            let mut is_one_group = true;
             // What cannot be read is continued in the end, as if it had never been stopped.
             self.is_small = !look_at_first(list, |process| {
                 stopped.extend(ProcessId::new(process.pid).filter(|_| process.state == b'T'));
+                let group = ProcessId::new(process.group);
+                is_one_group &= app == group || group.is_some_and(|group| spared.contains(&group));
             });
+            self.is_one_group = is_one_group;
         }
+    }
+
+    /// Whether the brake reaches everybody through the app's process group.
+    pub const fn is_one_group(&self) -> bool {
+        self.is_one_group
     }
 
     /// Whether few processes were there when the brake was put on.
@@ -194,9 +206,9 @@ impl Tree {
         }
     }
 
-    /// Continues what was stopped: after an error of memini's own.
-    pub fn thaw(&mut self, now: Moment) {
-        if !self.frozen {
+    /// Continues what was stopped, by memini or by the kernel on its behalf: after an error of memini's own.
+    pub fn thaw(&mut self, now: Moment, had_stopped: bool) {
+        if !self.frozen && !had_stopped {
             return;
         }
         self.goes_on(now);

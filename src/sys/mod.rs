@@ -29,4 +29,5 @@ pub mod process;
 pub mod schedule;
 pub mod signal;
 pub mod spawn;
+pub mod stop_timer;
 pub mod terminal;
