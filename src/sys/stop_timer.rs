@@ -182,13 +182,15 @@ impl StopTimer {
     /// Stops the group after this time (SIGSTOP), and no more at the moment that was set before. Whether that had come already:
     /// then the group is stopped. Where no line is free, what was set before stays.
     pub fn start(&mut self, after: Duration) -> bool {
-        let free = self.lines.iter_mut().position(Line::is_idle);
-        let Some((index, line)) = free.and_then(|index| Some((index, self.lines.get_mut(index)?))) else {
+        // The one that runs tells whether its moment has come, but once.
+        let running = self.running;
+        let mut others = self.lines.iter_mut().enumerate().filter(|(index, _)| Some(*index) != running);
+        let Some((index, line)) = others.find_map(|(index, line)| line.is_idle().then_some((index, line))) else {
             return false;
         };
         let _ = line.start(after);
         // Only now, so that there is no moment without one.
-        self.running.replace(index).is_some_and(|before| before != index && self.cancel_line(before))
+        self.running.replace(index).is_some_and(|before| self.cancel_line(before))
     }
 
     /// Stops nobody any more. Whether it has.
@@ -249,6 +251,20 @@ mod tests {
             assert!(timer.cancel(), "it has come");
             crate::sys::process::kill_group(id, Signal::CONT).unwrap();
             wait_until(|| state(id) != 'T');
+        }
+    }
+
+    // The tree stayed stopped: the line that had just told was taken again.
+    #[test]
+    fn what_is_set_anew_tells_that_the_moment_before_had_come() {
+        let spinner = Spinner::start();
+        let id = spinner.1;
+        let mut timer = StopTimer::new(id).unwrap();
+        timer.start(Duration::from_millis(1));
+        for round in 0..20 {
+            wait_until(|| state(id) == 'T');
+            assert!(timer.start(Duration::from_millis(1)), "{round}");
+            crate::sys::process::kill_group(id, Signal::CONT).unwrap();
         }
     }
 
