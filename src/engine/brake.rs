@@ -208,7 +208,7 @@ impl Engine {
             }
             return false;
         }
-        if self.watch.has_stop_timer && self.left() >= FOLLOWED {
+        if self.watch.has_stop_timer && self.left_to_follow() >= FOLLOWED {
             self.run_for_a_while(commands);
             return false;
         }
@@ -224,14 +224,14 @@ impl Engine {
         commands.push(Command::ReadFull);
     }
 
-    /// How long until a limit is reached, at the growth of the last milliseconds.
-    fn left(&self) -> Duration {
-        span(self.watch.levels.seconds_left())
+    /// How long until a limit is reached at the growth of the last milliseconds, which may be about to double.
+    fn left_to_follow(&self) -> Duration {
+        span(self.watch.levels.seconds_left_at(self.watch.usual_fill()))
     }
 
     /// The tree runs until half of what is left is used up, and is looked at before that.
     fn run_for_a_while(&mut self, commands: &mut Vec<Command>) {
-        let leave = self.left().div_f64(2.0).clamp(SHORTEST_LEAVE, LONGEST_LEAVE);
+        let leave = self.left_to_follow().div_f64(2.0).clamp(SHORTEST_LEAVE, LONGEST_LEAVE);
         let next = leave.div_f64(2.0).clamp(RUN, LONGEST_LOOK);
         self.brake.state = State::Watched { next: self.now.after(next), ends: Some(self.now.after(leave)) };
         commands.push(Command::RunFor(leave));
@@ -247,7 +247,7 @@ impl Engine {
             return;
         }
         commands.push(Command::Release);
-        let left = self.left().min(LATENESS).saturating_sub(self.watch.lateness.expected());
+        let left = span(self.watch.levels.seconds_left()).min(LATENESS).saturating_sub(self.watch.lateness.expected());
         let run = left.div_f64(PARTS).clamp(RUN, LONGEST_RUN);
         self.brake.state = State::Watched { next: self.now.after(run), ends: None };
     }

@@ -311,7 +311,12 @@ impl Levels {
 
     /// Seconds until the first limit is reached at the growth of the last milliseconds.
     pub fn seconds_left(&self) -> f64 {
-        let left = |track: &Track| track.seconds_at(track.burst.rate());
+        self.seconds_left_at(0.0)
+    }
+
+    /// The same, but for a growth of at least so many bytes a second.
+    pub fn seconds_left_at(&self, rate: f64) -> f64 {
+        let left = |track: &Track| track.seconds_at(track.burst.rate().max(rate));
         self.tracks().iter().map(left).fold(f64::INFINITY, f64::min)
     }
 

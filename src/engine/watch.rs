@@ -155,6 +155,11 @@ impl Watch {
         fresh && self.urgency.deadline().is_none() && self.levels.stand_still(self.cores)
     }
 
+    /// What a fill by all cores usually reaches, page by page: a part of the ceiling, in bytes a second.
+    pub(super) fn usual_fill(&self) -> f64 {
+        self.ceiling / cadence::USUAL_PART
+    }
+
     /// Whether a limit may be passed before the next look, so that the tree must not go on unwatched.
     pub(super) fn is_outrun(&self) -> bool {
         self.brakes && self.levels.are_outrun(self.sleep.saturating_add(LATENESS.max(self.lateness.expected())))
