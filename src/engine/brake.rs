@@ -353,8 +353,8 @@ mod tests {
                     world.play(Duration::from_secs(60)).exit_code()
                 };
                 assert_eq!(play(true), Some(75), "{limit} {rate} {lateness} {leaves}");
-                    let late = lateness == 15 || limit < LIMIT || rate < 2e9;
-                    assert_eq!(play(false) == Some(137), late, "{limit} {rate} {lateness} {leaves}");
+                let late = lateness == 15 || limit < LIMIT || rate < 2e9;
+                assert_eq!(play(false) == Some(137), late, "{limit} {rate} {lateness} {leaves}");
             }
         }
     }
@@ -506,9 +506,7 @@ mod tests {
     fn nothing_is_left_stopped_when_memory_cannot_be_read_or_the_app_ends() {
         let commands = braked(Settings::default()).tell(Duration::ZERO, Event::ReadingFailed);
         assert_eq!(commands, [Command::Release]);
-        for (leftovers, expected) in
-            [(Leftovers::Kill, false), (Leftovers::Term, true), (Leftovers::Wait, true)]
-        {
+        for (leftovers, expected) in [(Leftovers::Kill, false), (Leftovers::Term, true), (Leftovers::Wait, true)] {
             let commands = braked(Settings { leftovers, ..Settings::default() }).exit(Exit::Code(3));
             let killed = commands.contains(&Command::SignalLeftovers(Signal::KILL));
             assert_eq!((commands.contains(&Command::Release), killed), (expected, !expected), "{leftovers:?}");

@@ -238,7 +238,8 @@ impl World {
         if self.dead {
             return Memory::default();
         }
-        let since = self.frozen.or(self.braked).or(self.runs_until).map_or(Duration::ZERO, |since| self.now.since(since));
+        let since =
+            self.frozen.or(self.braked).or(self.runs_until).map_or(Duration::ZERO, |since| self.now.since(since));
         (self.memory)(self.seconds() - (since + self.stopped).as_secs_f64())
     }
 

@@ -109,8 +109,7 @@ impl Line {
         let mut arrived = 0usize;
         loop {
             // SAFETY: with MSG_TRUNC, TCP throws the bytes away and writes nothing (tcp(7)); hence no buffer.
-            let length =
-                unsafe { libc::recv(self.socket.as_raw_fd(), std::ptr::null_mut(), NOTHING.len(), flags) };
+            let length = unsafe { libc::recv(self.socket.as_raw_fd(), std::ptr::null_mut(), NOTHING.len(), flags) };
             match usize::try_from(length) {
                 Ok(length) if length > 0 => arrived = arrived.saturating_add(length),
                 _ => return arrived,

@@ -26,9 +26,24 @@ fn climbed(options: &[&str]) -> Ended {
     ended
 }
 
-/// Never stopped for its level: what is seen here is the brake alone.
+/// Never stopped for its level: what is seen here is the brake alone. Without a loopback, so that the kernel cannot be told to
+/// stop the app in time: that leaves next to nothing for the brake to do.
 fn climber(group: &Group) -> Memini<'_> {
+    rester(group).setup("exec unshare --net -- \"$@\"")
+}
+
+/// The same with a loopback.
+fn rester(group: &Group) -> Memini<'_> {
     Memini::new(group).options(&["--stop-at", "off", "--kill-at", "off"])
+}
+
+/// Whether the kernel was told to stop the app: some descriptor of memini's signals its owner (O_ASYNC).
+fn is_timed(memini: i32) -> bool {
+    let folder = std::fs::read_dir(format!("/proc/{memini}/fdinfo")).into_iter().flatten().flatten();
+    folder.filter_map(|entry| std::fs::read_to_string(entry.path()).ok()).any(|info| {
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags.and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok()).is_some_and(|flags| flags & 0o20000 != 0)
+    })
 }
 
 #[test]
@@ -50,6 +65,34 @@ fn a_climb_that_nobody_could_follow_is_braked_and_goes_on() {
         }
         assert!(round + 1 < ROUNDS, "never braked");
     }
+}
+
+#[test]
+fn the_kernel_stops_the_app_in_time_even_while_memini_itself_stands_still() {
+    for _ in 0..ROUNDS {
+        let group = Group::new("timed", 64);
+        let mut session = rester(&group).app(&[]).start();
+        session.tell("to 5");
+        let (memini, app) = (session.id(), app_of(session.id()));
+        session.begin(CLIMB);
+        let start = std::time::Instant::now();
+        while !is_timed(memini) && start.elapsed().as_millis() < 500 {}
+        send("STOP", memini);
+        wait_until("memini to stop", || state(memini) == Some('T'));
+        let was_timed = is_timed(memini);
+        if was_timed {
+            wait_until("the kernel to stop the app", || state(app) == Some('T'));
+        }
+        send("CONT", memini);
+        wait_until("the app to go on", || state(app) != Some('T'));
+        session.begin("exit 7");
+        session.end().assert_code(7);
+        assert_eq!(group.oom_kills(), 0);
+        if was_timed {
+            return;
+        }
+    }
+    panic!("memini never told the kernel to");
 }
 
 #[test]
