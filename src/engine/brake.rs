@@ -198,17 +198,17 @@ impl Engine {
         }
         let was_timed = self.brake.is_timed();
         self.brake.state = State::Free;
-        let is_too_late = self.watch.levels.are_scarce() && self.is_to_be_killed(view);
-        if is_too_late {
+        let is_doomed = self.is_to_be_killed(view);
+        if is_doomed && self.watch.levels.are_scarce() {
             return false;
         }
         if !self.watch.is_outrun() {
-            if was_timed {
+            if was_timed && !is_doomed {
                 commands.push(Command::Release);
             }
             return false;
         }
-        if self.watch.has_stop_timer && self.left_to_follow() >= FOLLOWED {
+        if self.watch.has_stop_timer && !is_doomed && self.left_to_follow() >= FOLLOWED {
             self.run_for_a_while(commands);
             return false;
         }

@@ -169,12 +169,16 @@ impl Track {
     /// Whether the growth of the last milliseconds would pass the limit of a group within this time. Where it has been before,
     /// it has come back from: compilers, databases and collectors grow as fast again and again.
     fn is_outrun(&self, span: Duration) -> bool {
-        let enforced = matches!(self.seen.scope, Scope::Own | Scope::Ancestor(_));
         let gained = self.burst.rate() * span.as_secs_f64();
         let slack = self.seen.limit.unwrap_or_default() / RISEN;
         let earlier = self.habit.earlier();
         let is_news = earlier == 0 || self.seen.gauged > earlier.saturating_add(slack);
-        enforced && is_news && gained > 0.0 && self.seen.room().is_some_and(|room| gained >= room as f64)
+        self.is_enforced() && is_news && gained > 0.0 && self.seen.room().is_some_and(|room| gained >= room as f64)
+    }
+
+    /// Whether it is a group's, whose limit the kernel enforces.
+    const fn is_enforced(&self) -> bool {
+        matches!(self.seen.scope, Scope::Own | Scope::Ancestor(_))
     }
 
     fn is_high(&self) -> bool {
@@ -311,13 +315,14 @@ impl Levels {
 
     /// Seconds until the first limit is reached at the growth of the last milliseconds.
     pub fn seconds_left(&self) -> f64 {
-        self.seconds_left_at(0.0)
+        let left = |track: &Track| track.seconds_at(track.burst.rate());
+        self.tracks().iter().map(left).fold(f64::INFINITY, f64::min)
     }
 
-    /// The same, but for a growth of at least so many bytes a second.
+    /// The same for the limits of groups, and a growth of at least so many bytes a second.
     pub fn seconds_left_at(&self, rate: f64) -> f64 {
-        let left = |track: &Track| track.seconds_at(track.burst.rate().max(rate));
-        self.tracks().iter().map(left).fold(f64::INFINITY, f64::min)
+        let enforced = self.tracks().iter().filter(|track| track.is_enforced());
+        enforced.map(|track| track.seconds_at(track.burst.rate().max(rate))).fold(f64::INFINITY, f64::min)
     }
 
     /// Whether any limit would be passed within this time.

@@ -90,8 +90,8 @@ impl Laws {
             assert!(going_on || now.since(since) > LONGEST_STOP, "nobody looks after a tree that is stopped");
         }
         if let Some(ends) = self.runs_until {
-            let in_time = deadline.is_some_and(|deadline| deadline <= ends.after(Duration::from_millis(1)));
-            assert!(in_time || now > ends, "nobody looks after a tree that the kernel stops");
+            let in_time = deadline.is_some_and(|deadline| deadline <= ends.max(now).after(Duration::from_millis(1)));
+            assert!(in_time, "nobody looks after a tree that the kernel stops");
         }
         self.check_captures(now, commands);
         assert!(deadline.is_none_or(|deadline| deadline >= now), "the next wake is never in the past");
@@ -138,7 +138,7 @@ impl Laws {
                 assert!((braked.is_some() || timed.is_some()) && !self.doomed, "nothing to release");
             }
             Command::RunFor(span) => {
-                assert!(self.has_timer && self.settings.brake && !self.doomed && !self.exited);
+                assert!(self.able && self.has_timer && self.settings.brake && !self.doomed && !self.exited);
                 self.braked = None;
                 self.runs_until = Some(now.after(*span));
             }

@@ -240,7 +240,8 @@ impl Engine {
             self.looks.take(self.now, self.watch.levels.nearest(), self.brake.stands_still(self.now));
         }
         let Some(view) = view else {
-            if reading.levels().is_empty() {
+            // Nothing more is on its way.
+            if !self.watch.asked {
                 self.let_go(commands);
             }
             return;

@@ -77,6 +77,9 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Who is stopped by somebody else is looked up again when the brake was not needed for so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// How often the kernel is told anew when to stop the tree if that moment comes while it is being told.
+const TRIES: u32 = 3;
+
 /// How long a record may wait because memory leaves no time for it.
 const LONGEST_HOLD: Duration = Duration::from_millis(250);
 
@@ -150,6 +153,7 @@ pub struct Supervisor {
     /// When the tree was last stopped for a moment, or let run for one.
     braked: Option<Moment>,
     stop_timer: Option<StopTimer>,
+    has_tried_stop_timer: bool,
     /// Since when a record waits for memory to leave time for it.
     held: Option<Moment>,
     /// As long as memini lives, and no longer, this end of the guardian's pipe is open.
@@ -221,6 +225,7 @@ impl Supervisor {
             early: None,
             braked: None,
             stop_timer: None,
+            has_tried_stop_timer: false,
             held: None,
             lifeline: None,
             is_guarded: false,
@@ -251,8 +256,9 @@ impl Supervisor {
 
     /// Goes on as a plain init after an error of memini's own: forwards, reaps, and ends with the app.
     pub fn run_plainly(&mut self) -> u8 {
-        let had_stopped = self.stop_timer.take().is_some_and(|mut timer| timer.cancel());
-        self.tree.thaw(self.clock.now(), had_stopped);
+        // Whether it has stopped the tree may have been found out, and not been acted on.
+        let may_have_stopped = self.stop_timer.take().is_some();
+        self.tree.thaw(self.clock.now(), may_have_stopped);
         self.watch = None;
         loop {
             self.take_signals();
@@ -620,32 +626,45 @@ impl Supervisor {
         self.begin_series();
         self.spare_workers();
         self.tree.brake(&self.spared);
+        if let Some(timer) = &mut self.stop_timer {
+            // The tree is stopped in any case.
+            timer.cancel();
+        }
     }
 
-    /// Before the first stop of a series: later, whoever is found stopped may be so by the brake, and would never go on.
+    /// Before the first stop of a series: later, whoever is found stopped may be so by the brake, and would never go on. Or by
+    /// the kernel, at the moment that it was told: a series does not end before memini has seen to that.
     fn begin_series(&mut self) {
         let now = self.clock.now();
-        if self.braked.replace(now).is_some_and(|last| now.since(last) < LOOK_AGAIN) {
+        let goes_on = self.braked.replace(now).is_some_and(|last| now.since(last) < LOOK_AGAIN);
+        if goes_on || self.tree.is_frozen() || self.stop_timer.as_ref().is_some_and(StopTimer::is_running) {
             return;
         }
         self.spare_workers();
         self.tree.look_who_is_stopped(&self.spared);
-        // The kernel's timer reaches one process group. Who is in another is only braked in the usual way.
-        self.pending.push_back(Pending::HasStopTimer(self.stop_timer.is_some() && self.tree.is_one_group()));
+        self.tell_of_stop_timer();
+    }
+
+    /// The kernel's timer reaches one process group. Who is in another is only braked in the usual way.
+    fn tell_of_stop_timer(&mut self) {
+        let has = self.stop_timer.is_some() && self.tree.is_one_group();
+        self.pending.push_back(Pending::HasStopTimer(has));
     }
 
     /// Opens what the kernel stops the tree with at a given moment, once memory may call for it.
     fn set_up_stop_timer(&mut self) {
-        if self.stop_timer.is_some() || !self.engine.would_brake() || self.app.ended().is_some() {
+        if self.stop_timer.is_some() || self.has_tried_stop_timer {
             return;
         }
+        if !self.engine.would_brake() || self.app.ended().is_some() {
+            return;
+        }
+        self.has_tried_stop_timer = true;
         match StopTimer::new(self.app.id()) {
-            Ok(timer) => {
-                self.stop_timer = Some(timer);
-                self.pending.push_back(Pending::HasStopTimer(true));
-            }
+            Ok(timer) => self.stop_timer = Some(timer),
             Err(error) => ::log::debug!("the kernel cannot be told to stop the app at a given moment: {error}"),
         }
+        self.tell_of_stop_timer();
     }
 
     /// Lets the tree run for so long, and no longer unless told so before.
@@ -653,22 +672,43 @@ impl Supervisor {
         if !self.tree.is_frozen() {
             self.begin_series();
         }
-        let had_stopped = self.stop_timer.as_mut().is_some_and(|timer| timer.start(span));
-        if had_stopped || self.tree.is_frozen() {
-            self.go_on();
+        if self.tree.is_frozen() {
+            // What takes long comes before the time runs.
+            self.look_at_rest();
+        }
+        for _ in 0..TRIES {
+            let Some(timer) = &mut self.stop_timer else { break };
+            let set = timer.start(span);
+            let stood = set.had_stopped || self.tree.is_frozen();
+            if stood {
+                self.tree.release(self.clock.now());
+            }
+            if !set.is_set {
+                ::log::debug!("the kernel could not be told when to stop the app");
+                self.stop_timer = None;
+                self.tell_of_stop_timer();
+            } else if stood && self.stop_timer.as_mut().is_some_and(StopTimer::has_come) {
+                // Whether it came before the tree went on cannot be told: if so, it is not stopped.
+                continue;
+            }
+            break;
+        }
+        if self.tree.is_frozen() {
+            self.tree.release(self.clock.now());
         }
     }
 
     fn release(&mut self) {
         let had_stopped = self.stop_timer.as_mut().is_some_and(StopTimer::cancel);
         if had_stopped || self.tree.is_frozen() {
-            self.go_on();
+            self.look_at_rest();
+            self.tree.release(self.clock.now());
         }
     }
 
-    fn go_on(&mut self) {
-        // What is to be known about the processes is best seen while they stand still, if that is soon done; and once early,
-        // as the next look may find no room left for it.
+    /// What is to be known about the processes is best seen while they stand still, if that is soon done; and once early, as the
+    /// next look may find no room left for it.
+    fn look_at_rest(&mut self) {
         if self.tree.is_small() {
             let early = self.facts_taken.is_empty().then_some(Stage::Trace);
             if self.recording.name().is_none() {
@@ -678,7 +718,6 @@ impl Supervisor {
                 self.note_processes(stage);
             }
         }
-        self.tree.release(self.clock.now());
     }
 
     fn look_early(&mut self) {

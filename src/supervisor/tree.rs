@@ -127,8 +127,12 @@ impl Tree {
     pub fn release(&mut self, now: Moment) {
         self.goes_on(now);
         if !self.is_init {
-            if let Some(app) = self.app {
-                let _ = process::kill_group(app, Signal::CONT);
+            match self.app {
+                Some(app) => {
+                    let _ = process::kill_group(app, Signal::CONT);
+                }
+                // The app has ended, and its group's number may be somebody else's by now.
+                None => self.reach_all(Signal::CONT, &[]),
             }
             return;
         }
@@ -207,8 +211,8 @@ impl Tree {
     }
 
     /// Continues what was stopped, by memini or by the kernel on its behalf: after an error of memini's own.
-    pub fn thaw(&mut self, now: Moment, had_stopped: bool) {
-        if !self.frozen && !had_stopped {
+    pub fn thaw(&mut self, now: Moment, may_have_stopped: bool) {
+        if !self.frozen && !may_have_stopped {
             return;
         }
         self.goes_on(now);

@@ -1,5 +1,7 @@
 //! The brake: growth that nobody could follow is stopped for moments, and nothing is ever left stopped by it.
 
+use std::time::{Duration, Instant};
+
 use crate::support::{Ended, Group, Incident, Memini, send};
 use crate::{app_of, children, run, state, wait_until};
 
@@ -67,28 +69,47 @@ fn a_climb_that_nobody_could_follow_is_braked_and_goes_on() {
     }
 }
 
+/// memini stands still at a moment at which the kernel was told when to stop the app. Whether the kernel has.
+fn is_stopped_by_the_kernel(memini: i32, app: i32) -> bool {
+    let start = Instant::now();
+    while !is_timed(memini) && start.elapsed() < Duration::from_millis(500) {}
+    send("STOP", memini);
+    wait_until("memini to stop", || state(memini) == Some('T'));
+    // Stopped by memini's own brake it would be so already, and a moment that has not been set in full never comes.
+    let was_running = is_timed(memini) && state(app) != Some('T');
+    let start = Instant::now();
+    while was_running && start.elapsed() < Duration::from_millis(500) {
+        if state(app) == Some('T') {
+            return true;
+        }
+    }
+    false
+}
+
+// Regression: who was late for more than a second took the app for stopped by somebody else, and left it so.
 #[test]
-fn the_kernel_stops_the_app_in_time_even_while_memini_itself_stands_still() {
+fn the_kernel_stops_the_app_in_time_even_while_memini_itself_stands_still_and_memini_lets_it_go_on() {
     for _ in 0..ROUNDS {
         let group = Group::new("timed", 64);
-        let mut session = rester(&group).app(&[]).start();
+        // What continues memini must not continue the app.
+        let mut session = rester(&group).options(&["--rewrite", "CONT:0"]).app(&[]).start();
         session.tell("to 5");
         let (memini, app) = (session.id(), app_of(session.id()));
         session.begin(CLIMB);
-        let start = std::time::Instant::now();
-        while !is_timed(memini) && start.elapsed().as_millis() < 500 {}
-        send("STOP", memini);
-        wait_until("memini to stop", || state(memini) == Some('T'));
-        let was_timed = is_timed(memini);
-        if was_timed {
-            wait_until("the kernel to stop the app", || state(app) == Some('T'));
+        let is_proven = is_stopped_by_the_kernel(memini, app);
+        if is_proven {
+            // Longer than a series of brakes lasts; nothing happens meanwhile that could be waited for.
+            std::thread::sleep(Duration::from_millis(1500));
+            assert_eq!(state(app), Some('T'));
         }
         send("CONT", memini);
         wait_until("the app to go on", || state(app) != Some('T'));
         session.begin("exit 7");
-        session.end().assert_code(7);
+        let ended = session.end();
+        ended.assert_code(7);
         assert_eq!(group.oom_kills(), 0);
-        if was_timed {
+        if is_proven {
+            assert!(brakes(&ended) > 0, "it is counted");
             return;
         }
     }
