@@ -386,6 +386,18 @@ mod tests {
         assert!(world.stopped < Duration::from_millis(20), "{:?}", world.stopped);
     }
 
+    // bench/calm: 2000 brakes, and a fifth of the work was not done.
+    #[test]
+    fn where_the_kernel_keeps_the_time_a_batch_is_not_stopped_at_all() {
+        let memory = |time: f64| Memory { heap: ((time - 1.0).max(0.0) * 4e9).min(0.9 * GIB as f64) as u64, cache: 0 };
+        for has_stop_timer in [true, false] {
+            let mut world = World::new(Settings { cores: 2, ..Settings::default() }, GIB, memory);
+            world.has_stop_timer = has_stop_timer;
+            let world = world.play(Duration::from_secs(60));
+            assert_eq!((world.exit_code(), brakes(&world) == 0), (None, has_stop_timer));
+        }
+    }
+
     #[test]
     fn page_cache_is_not_braked_however_fast_it_is_read() {
         let memory = |time: f64| Memory { heap: 150 * MIB, cache: (time * 4e9) as u64 };

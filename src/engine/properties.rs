@@ -75,6 +75,11 @@ impl Laws {
             Event::Reading(reading) => self.host = reading.levels().iter().any(|level| level.scope == Scope::Host),
             _ => {}
         }
+        // Who is killed by force is killed before anything else, and must not be told to go on after it.
+        let is_force = |command: &Command| matches!(command, Command::Note(Note::Killing { .. }));
+        let goes_on = |command: &Command| matches!(command, Command::Release | Command::RunFor(_));
+        let spared = self.settings.dry_run || !commands.iter().any(is_force);
+        assert!(spared || !commands.iter().any(goes_on), "killed and let go at once: {commands:?}");
         let is_exit = |command: &Command| matches!(command, Command::Note(Note::AppExited { .. }));
         if commands.iter().any(is_exit) {
             let stands = self.braked.is_some() || self.runs_until.is_some();
