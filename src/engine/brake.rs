@@ -389,9 +389,10 @@ mod tests {
     // bench/calm: 2000 brakes, and a fifth of the work was not done.
     #[test]
     fn where_the_kernel_keeps_the_time_a_batch_is_not_stopped_at_all() {
-        let memory = |time: f64| Memory { heap: ((time - 1.0).max(0.0) * 4e9).min(0.9 * GIB as f64) as u64, cache: 0 };
+        let memory =
+            |time: f64| Memory { heap: ((time - 1.0).max(0.0) * 4e9).min(0.9 * LIMIT as f64) as u64, cache: 0 };
         for has_stop_timer in [true, false] {
-            let mut world = World::new(Settings { cores: 2, ..Settings::default() }, GIB, memory);
+            let mut world = World::new(Settings { cores: 2, ..Settings::default() }, LIMIT, memory);
             world.has_stop_timer = has_stop_timer;
             let world = world.play(Duration::from_secs(60));
             assert_eq!((world.exit_code(), brakes(&world) == 0), (None, has_stop_timer));
