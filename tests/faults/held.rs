@@ -1,5 +1,6 @@
 //! memini or the app held by somebody else: SIGSTOP, a debugger.
 
+use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -105,11 +106,13 @@ fn an_app_under_a_debugger_is_stopped_and_killed_like_any_other() {
         let app = Pid::from_raw(app);
         ptrace::seize(app, ptrace::Options::empty()).unwrap();
         session.begin("to 48");
+        // Who is killed meanwhile can no longer be continued, and its end is told next.
+        let go_on = |signal| assert!(matches!(ptrace::cont(app, signal), Ok(()) | Err(Errno::ESRCH)));
         // The debugger lets it have each signal, as debuggers do.
         loop {
             match waitpid(app, None).unwrap() {
-                WaitStatus::Stopped(_, signal) => ptrace::cont(app, Some(signal)).unwrap(),
-                WaitStatus::PtraceEvent(_, Signal::SIGSTOP | Signal::SIGTRAP, _) => ptrace::cont(app, None).unwrap(),
+                WaitStatus::Stopped(_, signal) => go_on(Some(signal)),
+                WaitStatus::PtraceEvent(_, Signal::SIGSTOP | Signal::SIGTRAP, _) => go_on(None),
                 WaitStatus::Exited(..) | WaitStatus::Signaled(..) => break,
                 other => panic!("{other:?}"),
             }
