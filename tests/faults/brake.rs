@@ -6,7 +6,7 @@ use crate::support::{Ended, Group, Incident, Memini, send};
 use crate::{app_of, children, run, state, wait_until};
 
 /// Whether a fast climb is braked depends on the machine: one of so many is.
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 200;
 
 /// A gigabyte a second up to more than 50 of 64 MiB, and rest there.
 const CLIMB: &str = "grow 1000 45";
