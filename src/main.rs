@@ -1,6 +1,7 @@
 //! memini: a container init that captures heap evidence and lets the app leave before the OOM killer fires.
 #![cfg_attr(not(test), no_main)]
 
+mod capture;
 mod cgroup;
 mod cli;
 mod command;
