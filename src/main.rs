@@ -40,6 +40,17 @@ fn start(arguments: Vec<OsString>) -> u8 {
             let (answer, code) = command::check::check(std::path::Path::new("/"), &question);
             print(&answer, code)
         }
+        Ok(Invocation::Capture { json, pids, since }) => {
+            sys::mask::restore();
+            log_simply();
+            match command::capture::capture(&command::capture::Question { json, pids, since }) {
+                Ok(answer) => print(&answer, 0),
+                Err(why) => {
+                    let _ = writeln!(std::io::stderr(), "memini: {why}");
+                    command::run::FAILURE
+                }
+            }
+        }
         Ok(Invocation::Print(text)) => print(&text, 0),
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "memini: {}", failure.message);
