@@ -87,6 +87,8 @@ pub struct Table {
     pub entries: u64,
     /// How many there may be.
     pub capacity: u64,
+    /// How many values an instance with these keys is given room for.
+    pub values: u64,
 }
 
 /// The names and values of a namespace: a dict, or an instance's attributes.
@@ -244,7 +246,7 @@ impl Heap {
         }
         // The keys are the class's. The values may be the instance's, which counts them then.
         if self.layout.attributes != Attributes::Inline {
-            body.grow(table.capacity.saturating_mul(8));
+            body.grow(table.values.saturating_mul(8));
         }
         body.add(Run::plain(self.first_value(values), table.entries.min(table.capacity)));
     }
@@ -306,7 +308,7 @@ impl Heap {
         }
         let keys = found.address.wrapping_add(self.layout.cached_keys);
         let keys = self.memory.word(keys).and_then(|keys| self.table(keys, Reach::Far));
-        let values = keys.map_or(0, |keys| keys.capacity.min(30));
+        let values = keys.map_or(0, |keys| keys.values.min(30));
         if let Some(found) = self.types.get_mut(number) {
             found.values = Some(values);
         }
@@ -332,7 +334,8 @@ impl Heap {
             let bytes = index.saturating_add(32).saturating_add(capacity.saturating_mul(stride));
             let first = keys.wrapping_add(32).wrapping_add(index).wrapping_add(hash);
             let entries = entries.min(capacity);
-            return Some(Table { bytes, first, stride, entries, capacity });
+            let values = entries.saturating_add(usable).min(capacity);
+            return Some(Table { bytes, first, stride, entries, capacity, values });
         }
         let [_, size, _, usable, entries] = self.memory.words::<5>(keys, reach)?;
         if !size.is_power_of_two() || size > HUGE || entries > size || usable > size {
@@ -351,7 +354,7 @@ impl Heap {
         let capacity = size.saturating_mul(2).checked_div(3)?;
         let bytes = index.saturating_add(40).saturating_add(capacity.saturating_mul(24));
         let first = keys.wrapping_add(40).wrapping_add(index).wrapping_add(8);
-        Some(Table { bytes, first, stride: 24, entries: entries.min(capacity), capacity })
+        Some(Table { bytes, first, stride: 24, entries: entries.min(capacity), capacity, values: capacity })
     }
 
     /// A dict's names and values.

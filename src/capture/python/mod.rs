@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use self::heap::{Heap, Object};
 use self::layout::Layout;
 use self::locate::Python;
-use self::memory::{Memory, Reach};
+use self::memory::Reach;
 use self::paths::Paths;
 use self::stop::Stopped;
 use self::types::{Kind, Types};
