@@ -97,6 +97,8 @@ pub struct Namespace {
     keys: Table,
     /// Where the values are, if not beside the keys.
     values: Option<u64>,
+    /// The dict, if it is one.
+    pub dict: Option<u64>,
 }
 
 impl Namespace {
@@ -140,6 +142,11 @@ impl Heap {
                 [references, of, 0, 0, 0, 0]
             }
         };
+        self.object_with(address, words)
+    }
+
+    /// The object with these first words.
+    pub fn object_with(&mut self, address: u64, words: [u64; 6]) -> Option<Object> {
         let [_, of, ..] = words;
         let number = self.types.find(&mut self.memory, of)?;
         let kind = self.types.get(number)?.kind;
@@ -149,7 +156,6 @@ impl Heap {
     /// The share of an object that one of the references to it stands for: none, if it is never freed.
     pub fn share(&self, of: &Object) -> f64 {
         let [references, ..] = of.words;
-        #[expect(clippy::cast_possible_truncation)]
         let references =
             if self.layout.immortals { i64::from(references as u32 as i32) } else { references.cast_signed() };
         // Before there were immortals, None and the like had a great many.
@@ -209,7 +215,7 @@ impl Heap {
                 }
                 body.add(Run { base: fifth, stride: 16, side: 1, count: places, total: places });
             }
-            Kind::Deque => self.deque(&mut body, own, [second, third, fourth, fifth]),
+            Kind::Deque => deque(&mut body, [second, third, fifth]),
             Kind::Str => {
                 body.bytes = 0;
                 body.grow(self.string_bytes(of, basic));
@@ -249,17 +255,6 @@ impl Heap {
             body.grow(table.values.saturating_mul(8));
         }
         body.add(Run::plain(self.first_value(values), table.entries.min(table.capacity)));
-    }
-
-    fn deque(&mut self, body: &mut Body, own: u64, [length, left, _, index]: [u64; 4]) {
-        body.items = Some(length);
-        // Blocks of 64 items and two links.
-        let blocks = length.saturating_add(63) >> 6;
-        body.grow(blocks.max(1).saturating_mul(528));
-        let _ = own;
-        let count = length.min(64u64.saturating_sub(index.min(64)));
-        let base = left.wrapping_add(8).wrapping_add(index.min(64).wrapping_mul(8));
-        body.add(Run { base, stride: 8, side: 1, count, total: length });
     }
 
     /// An instance's values or its dict.
@@ -362,7 +357,7 @@ impl Heap {
         let dict = self.object(dict, Reach::Far).filter(|dict| dict.kind == Kind::Dict)?;
         let [_, _, _, _, keys, values] = dict.words;
         let keys = self.table(keys, Reach::Far)?;
-        Some(Namespace { keys, values: (values != 0).then(|| self.first_value(values)) })
+        Some(Namespace { keys, values: (values != 0).then(|| self.first_value(values)), dict: Some(dict.address) })
     }
 
     /// An instance's attributes; for modules and types theirs.
@@ -392,7 +387,7 @@ impl Heap {
             };
             let keys = self.memory.word(of_type.wrapping_add(self.layout.cached_keys))?;
             let keys = self.table(keys, Reach::Far)?;
-            return Some(Namespace { keys, values: Some(values) });
+            return Some(Namespace { keys, values: Some(values), dict: None });
         }
         let at = if offset > 0 {
             offset.unsigned_abs()
@@ -502,4 +497,15 @@ impl Heap {
     pub fn type_of(&self, of: &Object) -> Option<&Type> {
         self.types.get(of.number)
     }
+}
+
+fn deque(body: &mut Body, [length, left, index]: [u64; 3]) {
+    body.items = Some(length);
+    // Blocks of 64 items and two links.
+    let blocks = length.saturating_add(63) >> 6;
+    body.grow(blocks.max(1).saturating_mul(528));
+    let index = index.min(64);
+    let count = length.min(64u64.saturating_sub(index));
+    let base = left.wrapping_add(8).wrapping_add(index.wrapping_mul(8));
+    body.add(Run { base, stride: 8, side: 1, count, total: length });
 }

@@ -225,14 +225,10 @@ impl Layout {
 
 /// Offsets that are the same in all versions.
 pub mod object {
-    /// `ob_type`.
-    pub const TYPE: u64 = 8;
     /// What the collector keeps before each object: two words.
     pub const HEAD: u64 = 16;
-    /// `PyTypeObject.tp_name` and so on.
+    /// `PyTypeObject.tp_name`, followed by `tp_basicsize` and `tp_itemsize`.
     pub const TYPE_NAME: u64 = 24;
-    /// `tp_basicsize`, followed by `tp_itemsize`.
-    pub const TYPE_SIZE: u64 = 32;
     /// `tp_flags`.
     pub const TYPE_FLAGS: u64 = 168;
     /// `tp_base`, followed by `tp_dict`.

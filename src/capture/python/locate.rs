@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::time::Duration;
 
 use super::layout::{Layout, Version};
 use super::memory::{Memory, Reach};
@@ -15,6 +16,9 @@ const MOST_MAPPINGS: usize = 100_000;
 /// How much of a library's writable data is searched, bytes: that of a CPython is one to two megabytes.
 const MOST_DATA: u64 = 16 << 20;
 
+/// How often the lists of a running process are looked for.
+const LOOKS: u32 = 10;
+
 /// A CPython that was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Python {
@@ -22,8 +26,6 @@ pub struct Python {
     pub version: Version,
     /// The address of `_PyRuntime`.
     pub runtime: u64,
-    /// Its first interpreter.
-    pub interpreter: u64,
     /// Its offsets.
     pub layout: Layout,
 }
@@ -172,12 +174,7 @@ fn within(memory: &mut Memory, images: &[Image]) -> Result<Python, Refusal> {
     Err(why)
 }
 
-fn look(
-    memory: &mut Memory,
-    image: &Image,
-    symbols: Option<&Symbols>,
-    runtime: Option<u64>,
-) -> Result<Python, String> {
+fn look(memory: &mut Memory, image: &Image, symbols: Option<&Symbols>, runtime: Option<u64>) -> Result<Python, String> {
     let path = &image.path;
     let version = version(memory, image, symbols, runtime)
         .ok_or_else(|| format!("{path} looks like Python, but of no version that can be told; no census"))?;
@@ -193,37 +190,43 @@ fn look(
             format!("{path} is a free-threaded CPython {version}, whose objects are in no list; no census")
         })?
     };
-    let interpreter = memory
-        .word(runtime.wrapping_add(layout.interpreters))
-        .filter(|interpreter| generations(memory, &layout, runtime, *interpreter).is_some())
-        .ok_or_else(|| {
-            format!("CPython {version} of {path} is not running yet, or not any more, or is built unusually; no census")
-        })?;
-    Ok(Python { version, runtime, interpreter, layout })
+    // It runs meanwhile, and may be just rearranging its lists, or just beginning.
+    for _ in 0..LOOKS {
+        if let Some(interpreter) = memory.word(runtime.wrapping_add(layout.interpreters))
+            && generations(memory, &layout, runtime, interpreter).is_some()
+        {
+            return Ok(Python { version, runtime, layout });
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        memory.forget();
+    }
+    Err(format!("CPython {version} of {path} is not running yet, or not any more, or is built unusually; no census"))
 }
 
 /// The list heads of all generations, the permanent one last, if they are where the layout says.
 pub fn generations(memory: &mut Memory, layout: &Layout, runtime: u64, interpreter: u64) -> Option<[u64; 4]> {
     let collector = if layout.one_collector { runtime } else { interpreter }.wrapping_add(layout.collector);
-    let [first, second, third] =
-        [0u64, 1, 2].map(|at| collector.wrapping_add(Layout::GENERATIONS).wrapping_add(Layout::GENERATION * at));
+    let [first, second, third] = [0u64, 1, 2]
+        .map(|at| collector.wrapping_add(Layout::GENERATIONS).wrapping_add(Layout::GENERATION.wrapping_mul(at)));
     let heads = [first, second, third].into_iter().all(|head| is_head(memory, head));
     let permanent = Layout::PERMANENT.map(|offset| collector.wrapping_add(offset));
     let permanent = permanent.into_iter().find(|head| is_head(memory, *head))?;
     (heads && interpreter != 0).then_some([first, second, third, permanent])
 }
 
-/// Whether this is the head of a list of the collector's: its next one's previous one, and the other way round.
-///
-/// While a collection runs, `_gc_prev` of the members holds something else; then only the head itself is looked at.
+/// Whether this is the head of a list of the collector's: its last one's next is the head, or its next one's previous.
+/// While a collection runs only one of these may be so.
 fn is_head(memory: &mut Memory, head: u64) -> bool {
     let Some([next, previous]) = memory.words::<2>(head, Reach::Far) else { return false };
     let (next, previous) = (next & !3, previous & !3);
     if (next == head) != (previous == head) || next == 0 || previous == 0 {
         return false;
     }
-    // The last one's next is the head in any case.
-    memory.word(previous).is_some_and(|back| back & !3 == head) && memory.word(next).is_some()
+    let mut leads_back = |place: u64| memory.word(place).map(|back| back & !3 == head);
+    match (leads_back(previous), leads_back(next.wrapping_add(8))) {
+        (Some(last), Some(first)) => last || first,
+        _ => false,
+    }
 }
 
 /// From the symbol `Py_Version`, or what the runtime tells of itself, or the text that `sys.version` is made of, or the

@@ -31,9 +31,11 @@ pub const LONGEST: usize = 4096;
 /// Addresses above this are the kernel's on x86-64 and arm64, or no addresses at all.
 const HIGHEST: u64 = 1 << 56;
 
-/// Windows of one size, each in the one place that its address gives.
+/// Windows of one size, each in the one place that its address gives. Sizes and numbers are powers of two: a division
+/// would take longer than the look.
 struct Windows {
-    size: u64,
+    shift: u32,
+    mask: usize,
     places: Vec<Window>,
 }
 
@@ -43,29 +45,37 @@ struct Window {
 }
 
 impl Windows {
-    /// Reserves nothing: a small process fills few of them.
-    fn new(size: u64, count: usize) -> Self {
-        Self { size, places: (0..count).map(|_| Window { start: u64::MAX, bytes: Vec::new() }).collect() }
+    /// Windows of `1 << shift` bytes, `1 << count` of them. Reserves nothing: a small process fills few.
+    fn new(shift: u32, count: u32) -> Self {
+        let count = 1usize.wrapping_shl(count.min(16));
+        let places = (0..count).map(|_| Window { start: u64::MAX, bytes: Vec::new() }).collect();
+        Self { shift, mask: count.wrapping_sub(1), places }
     }
 
-    fn place(&mut self, address: u64) -> Option<&mut Window> {
-        let number = address.checked_div(self.size)?.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let at = usize::try_from(number).ok()?.checked_rem(self.places.len())?;
-        self.places.get_mut(at)
+    fn size(&self) -> u64 {
+        1u64.wrapping_shl(self.shift)
     }
 
-    fn find(&mut self, address: u64, length: usize) -> Option<&[u8]> {
-        let window = self.place(address)?;
-        let from = usize::try_from(address.checked_sub(window.start)?).ok()?;
+    #[inline]
+    fn place(&self, address: u64) -> usize {
+        let number = address.wrapping_shr(self.shift).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_shr(40);
+        let number = number as usize;
+        number & self.mask
+    }
+
+    #[inline]
+    fn find(&self, address: u64, length: usize) -> Option<&[u8]> {
+        let window = self.places.get(self.place(address))?;
+        let from = usize::try_from(address.wrapping_sub(window.start)).ok()?;
         window.bytes.get(from..from.checked_add(length)?)
     }
 
     /// Reads the window around this address; from its own page on, where what is before it cannot be read.
     fn fill(&mut self, source: &dyn Source, address: u64) -> Option<()> {
-        let size = self.size;
-        let whole = address.checked_sub(address.checked_rem(size)?)?;
-        let end = whole.checked_add(size)?;
-        let window = self.place(address)?;
+        let whole = address & !self.size().wrapping_sub(1);
+        let end = whole.checked_add(self.size())?;
+        let place = self.place(address);
+        let window = self.places.get_mut(place)?;
         for start in [whole, address & !4095] {
             let length = usize::try_from(end.checked_sub(start)?).ok()?;
             window.start = u64::MAX;
@@ -84,7 +94,7 @@ impl Windows {
 
 /// The memory of a process, for as long as it stands still: what was read once is not read again.
 ///
-/// It holds six megabytes at the most.
+/// It holds four megabytes at the most.
 pub struct Memory {
     source: Box<dyn Source>,
     near: Windows,
@@ -97,13 +107,7 @@ pub struct Memory {
 impl Memory {
     /// Reads from here.
     pub fn new(source: Box<dyn Source>) -> Self {
-        Self {
-            source,
-            near: Windows::new(64 << 10, 64),
-            far: Windows::new(4 << 10, 512),
-            joint: vec![0; LONGEST],
-            fills: 0,
-        }
+        Self { source, near: Windows::new(16, 5), far: Windows::new(12, 9), joint: vec![0; LONGEST], fills: 0 }
     }
 
     /// Forgets what was read: the process has moved on.
@@ -118,12 +122,16 @@ impl Memory {
         if address >= HIGHEST || length > LONGEST || length == 0 {
             return None;
         }
-        let size = if reach == Reach::Near { self.near.size } else { self.far.size };
-        let room = size.checked_sub(address.checked_rem(size)?)?;
+        let size = if reach == Reach::Near { self.near.size() } else { self.far.size() };
+        let room = size.wrapping_sub(address & size.wrapping_sub(1));
         if u64::try_from(length).ok()? <= room {
             return self.within(address, length, reach);
         }
-        // Over the edge of a window: the two parts, joined.
+        self.across(address, length, room, reach)
+    }
+
+    /// What lies over the edge of a window: the two parts, joined.
+    fn across(&mut self, address: u64, length: usize, room: u64, reach: Reach) -> Option<&[u8]> {
         let first = usize::try_from(room).ok()?;
         let mut joint = std::mem::take(&mut self.joint);
         let done = (|| {
@@ -136,18 +144,21 @@ impl Memory {
         done.and_then(|()| self.joint.get(..length))
     }
 
+    #[inline]
     fn within(&mut self, address: u64, length: usize, reach: Reach) -> Option<&[u8]> {
         // A far look takes what a near one has left behind.
-        let near = reach == Reach::Near || self.near.find(address, length).is_some();
-        let windows = if near { &mut self.near } else { &mut self.far };
-        if windows.find(address, length).is_none() {
+        let near = self.near.find(address, length).is_some();
+        if !near && (reach == Reach::Near || self.far.find(address, length).is_none()) {
+            let windows = if reach == Reach::Near { &mut self.near } else { &mut self.far };
             self.fills = self.fills.wrapping_add(1);
             windows.fill(&*self.source, address)?;
         }
+        let windows = if near || reach == Reach::Near { &self.near } else { &self.far };
         windows.find(address, length)
     }
 
     /// So many words of 8 bytes.
+    #[inline]
     pub fn words<const COUNT: usize>(&mut self, address: u64, reach: Reach) -> Option<[u64; COUNT]> {
         let bytes = self.bytes(address, COUNT.checked_mul(8)?, reach)?;
         let mut words = [0; COUNT];

@@ -43,6 +43,8 @@ enum Edge {
     Default,
     /// What a cached function has kept.
     Cache,
+    /// A module's or an instance's dict.
+    Dict,
     /// A part of it that nobody names.
     Part,
 }
@@ -72,7 +74,7 @@ enum Origin {
 
 impl Paths {
     /// Sets out from the frames of all threads, then from the modules, the app's own ones first, until this moment.
-    /// Shows each object that is in none of the collector's lists to `visit`. Whether all that can be reached was seen.
+    /// Shows each container to `visit`. Whether all that can be reached was seen.
     pub fn find(
         &mut self,
         heap: &mut Heap,
@@ -156,6 +158,7 @@ impl Paths {
                 Edge::Closure => format!("closure of {name}"),
                 Edge::Default => format!("default argument of {name}"),
                 Edge::Cache => format!("cache of {name}"),
+                Edge::Dict => format!("{name}.__dict__"),
             };
             at = below;
         }
@@ -178,7 +181,7 @@ impl Paths {
             return;
         }
         self.known.insert(address);
-        if matches!(of.kind, Kind::Dict | Kind::Tuple) && !heap.is_tracked(&of) {
+        if matches!(of.kind, Kind::Dict | Kind::Tuple | Kind::List | Kind::Set | Kind::Deque) {
             visit(heap, &of);
         }
         let parent = u32::try_from(parent).unwrap_or(u32::MAX);
@@ -195,6 +198,8 @@ impl Paths {
                 }
                 return;
             }
+            // Its owner has told its values already.
+            Kind::Dict if self.nodes.get(at).is_some_and(|node| node.edge == Edge::Dict) => return,
             Kind::Dict => {
                 if let Some(names) = heap.dict_namespace(address) {
                     for entry in 0..names.len().min(ITEMS) {
@@ -206,8 +211,7 @@ impl Paths {
                 }
             }
             Kind::List | Kind::Tuple => {
-                let first =
-                    if of.kind == Kind::List { third } else { address.wrapping_add(heap.layout.tuple_items) };
+                let first = if of.kind == Kind::List { third } else { address.wrapping_add(heap.layout.tuple_items) };
                 for number in 0..second.min(ITEMS) {
                     let place = first.wrapping_add(number.wrapping_mul(8));
                     let Some(item) = heap.memory.word(place) else { break };
@@ -240,21 +244,18 @@ impl Paths {
         }
     }
 
-    fn names(
-        &mut self,
-        heap: &mut Heap,
-        parent: usize,
-        names: &Namespace,
-        visit: &mut impl FnMut(&mut Heap, &Object),
-    ) {
+    fn names(&mut self, heap: &mut Heap, parent: usize, names: &Namespace, visit: &mut impl FnMut(&mut Heap, &Object)) {
         for at in 0..names.len().min(NAMES) {
-            let Some((key, value)) = names.entry(at) else { return };
-            let Some(value) = heap.memory.word(value) else { return };
+            let Some((key, value)) = names.entry(at) else { break };
+            let Some(value) = heap.memory.word(value) else { break };
             if value == 0 || self.known.contains(&value) {
                 continue;
             }
             let key = heap.memory.word(key).unwrap_or(0);
             self.push(heap, parent, value, Edge::Attribute(key), visit);
+        }
+        if let Some(dict) = names.dict {
+            self.push(heap, parent, dict, Edge::Dict, visit);
         }
     }
 

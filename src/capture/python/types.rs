@@ -85,6 +85,28 @@ const KNOWN: [(&str, Kind); 29] = [
     ("ellipsis", Kind::Leaf),
 ];
 
+/// So many objects, and what they take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Estimate {
+    /// How many.
+    pub objects: f64,
+    /// Bytes.
+    pub bytes: f64,
+}
+
+impl Estimate {
+    /// More of them.
+    pub fn add(&mut self, objects: f64, bytes: f64) {
+        self.objects += objects;
+        self.bytes += bytes;
+    }
+
+    /// As many as they are when these are this share of them.
+    pub fn over(self, share: f64) -> Self {
+        Self { objects: self.objects / share, bytes: self.bytes / share }
+    }
+}
+
 /// One type, and what was counted.
 #[derive(Clone, Debug)]
 pub struct Type {
@@ -106,10 +128,8 @@ pub struct Type {
     pub seen: u64,
     /// What they take; bytes.
     pub bytes: u64,
-    /// Objects in none of its lists, by a sample.
-    pub loose: f64,
-    /// What those take; bytes.
-    pub loose_bytes: f64,
+    /// Objects in none of its lists, by the samples of what few and of what many refer to.
+    pub loose: [Estimate; 2],
 }
 
 impl Type {
@@ -210,13 +230,12 @@ fn read(memory: &mut Memory, address: u64) -> Option<Type> {
     let flags = memory.word(address.checked_add(object::TYPE_FLAGS)?)?;
     let dict_offset = memory.word(address.checked_add(object::TYPE_DICT_OFFSET)?)?.cast_signed();
     let kind = kind(memory, address, flags)?;
-    let (seen, bytes, loose, loose_bytes) = (0, 0, 0.0, 0.0);
-    Some(Type { address, kind, flags, basic, item, dict_offset, values: None, seen, bytes, loose, loose_bytes })
+    let loose = [Estimate::default(); 2];
+    Some(Type { address, kind, flags, basic, item, dict_offset, values: None, seen: 0, bytes: 0, loose })
 }
 
 fn kind(memory: &mut Memory, address: u64, flags: u64) -> Option<Kind> {
-    let by_flag =
-        [Kind::Int, Kind::List, Kind::Tuple, Kind::Bytes, Kind::Str, Kind::Dict, Kind::Instance, Kind::Type];
+    let by_flag = [Kind::Int, Kind::List, Kind::Tuple, Kind::Bytes, Kind::Str, Kind::Dict, Kind::Instance, Kind::Type];
     for (bit, kind) in flag::SUBCLASS.into_iter().zip(by_flag) {
         if flags & bit != 0 {
             return Some(kind);

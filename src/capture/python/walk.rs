@@ -3,17 +3,27 @@
 use std::time::Instant;
 
 use super::heap::{Body, Heap, Object, Run};
+use super::layout::object;
 use super::memory::Reach;
-use super::types::Kind;
+use super::types::{ByAddress, Kind};
 
 /// How many references the sample holds at the most.
-const SAMPLE: usize = 8192;
+const SAMPLE: usize = 6000;
 
 /// How many of the largest containers are kept.
 const LARGEST: usize = 48;
 
+/// How many of the heaviest, and what a container must take with its items to be one; bytes.
+const HEAVIEST: usize = 12;
+const HEAVY: u64 = 1 << 20;
+/// With fewer items it is hardly one that grows.
+const FEWEST_HEAVY: u64 = 8;
+
 /// Containers with fewer items are not told as holders.
 const FEWEST_ITEMS: u64 = 64;
+
+/// What has as many references is a large container.
+const MANY: u64 = 2048;
 
 /// After how many objects the clock is looked at.
 const STRETCH: u64 = 256;
@@ -32,6 +42,12 @@ impl Dice {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0.checked_rem(limit).unwrap_or(0)
+    }
+
+    /// The address of one reference of a run: a random one of that part of it that has this number, of so many.
+    pub fn item(&mut self, run: &Run, number: u64, parts: u64) -> Option<u64> {
+        let part = run.total.checked_div(parts)?.max(1);
+        run.address(number.checked_mul(part)?.checked_add(self.below(part))?)
     }
 }
 
@@ -87,6 +103,46 @@ impl Sample {
     }
 }
 
+/// Which objects were seen: a Bloom filter with two bits for each. Only one object in four is asked about, chosen by its
+/// address; so a megabyte does for three million, of which it takes one in forty for seen that was not.
+#[derive(Debug, Default)]
+pub struct Seen(Vec<u64>);
+
+impl Seen {
+    const WORDS: usize = 1 << 17;
+
+    /// Two places; `None` for an object that is not asked about.
+    fn places(address: u64) -> Option<[(usize, u64); 2]> {
+        let mixed = (address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        if mixed >> 62 != 0 {
+            return None;
+        }
+        let again = (mixed ^ (mixed >> 32)).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        Some([again >> 41, again >> 18].map(|bit| {
+            let word = usize::try_from(bit >> 6).unwrap_or(0) & Self::WORDS.wrapping_sub(1);
+            (word, 1u64.wrapping_shl(u32::try_from(bit & 63).unwrap_or(0)))
+        }))
+    }
+
+    fn add(&mut self, address: u64) {
+        let Some(places) = Self::places(address) else { return };
+        if self.0.is_empty() {
+            self.0 = vec![0; Self::WORDS];
+        }
+        for (word, bit) in places {
+            if let Some(word) = self.0.get_mut(word) {
+                *word |= bit;
+            }
+        }
+    }
+
+    /// Whether this one was, or at least looks so; `None` for one that is not asked about.
+    pub fn has(&self, address: u64) -> Option<bool> {
+        let places = Self::places(address)?;
+        Some(places.into_iter().all(|(word, bit)| self.0.get(word).is_some_and(|word| word & bit != 0)))
+    }
+}
+
 /// A container among the largest.
 #[derive(Clone, Copy, Debug)]
 pub struct Large {
@@ -107,35 +163,49 @@ pub struct Tally {
     pub seen: u64,
     /// What they take; bytes.
     pub bytes: u64,
-    /// How many more there may be that were not seen.
-    pub unseen: Unseen,
-    /// A sample of what they refer to.
-    pub sample: Sample,
-    /// The largest containers, in no order.
+    /// Whether there are more that were not seen.
+    pub more: bool,
+    /// How many more there are, as far as the collector tells.
+    pub expected: u64,
+    /// A sample of what small containers and other objects refer to.
+    pub few: Sample,
+    /// A sample of what large containers refer to. All of these are found, even if there is no time for all objects.
+    pub many: Sample,
+    /// Which ones these were.
+    pub which: Seen,
+    /// The containers with the most items, in no order.
     pub largest: Vec<Large>,
+    /// Those that were found, with their items, to take the most, in no order.
+    pub heaviest: Vec<Large>,
     fewest: u64,
-}
-
-/// What of the lists was not seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unseen {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// About so many objects, as the collector counts them.
-    Objects(u64),
-    /// Something, but the collector does not tell how much.
-    Something,
+    /// Each container with many items: a few thousand in a process of gigabytes.
+    large: ByAddress<()>,
 }
 
 impl Tally {
+    /// Counts an object of one of the lists.
+    pub fn count_listed(&mut self, heap: &mut Heap, of: &Object, body: &Body) {
+        self.seen = self.seen.wrapping_add(1);
+        self.which.add(of.address);
+        self.count(heap, of, body);
+    }
+
     /// Counts an object, whether it is in a list or not.
     pub fn count(&mut self, heap: &mut Heap, of: &Object, body: &Body) {
         for run in body.runs.iter().flatten() {
-            self.sample.add(run);
+            if run.total < MANY {
+                self.few.add(run);
+            } else {
+                self.many.add(run);
+                self.large.insert(of.address, ());
+            }
         }
-        if let Some(items) = body.items.filter(|items| *items >= FEWEST_ITEMS.max(self.fewest)) {
-            self.keep(Large { address: of.address, items, bytes: body.bytes, kind: of.kind });
+        if let Some(items) = body.items.filter(|items| *items >= FEWEST_ITEMS && *items > self.fewest) {
+            let large = Large { address: of.address, items, bytes: body.bytes, kind: of.kind };
+            keep(&mut self.largest, LARGEST, large, |kept| kept.items);
+            if self.largest.len() >= LARGEST {
+                self.fewest = self.largest.iter().map(|kept| kept.items).min().unwrap_or(0);
+            }
         }
         if let Some(found) = heap.types.get_mut(of.number) {
             found.seen = found.seen.wrapping_add(1);
@@ -144,17 +214,52 @@ impl Tally {
         self.bytes = self.bytes.saturating_add(body.bytes);
     }
 
-    fn keep(&mut self, large: Large) {
-        if self.largest.len() < LARGEST {
-            self.largest.push(large);
-        } else if let Some(least) = self.largest.iter_mut().min_by_key(|kept| kept.items)
-            && least.items < large.items
-        {
-            *least = large;
+    /// Counts an object of one of the lists, if it is a large container that the walk has not come by.
+    pub fn count_missed(&mut self, heap: &mut Heap, of: &Object, body: &Body) {
+        let large = body.runs.iter().flatten().any(|run| run.total >= MANY);
+        if large && !self.large.contains_key(&of.address) {
+            self.count_listed(heap, of, body);
         }
-        if self.largest.len() >= LARGEST {
-            self.fewest = self.largest.iter().map(|kept| kept.items).min().unwrap_or(0);
+    }
+
+    /// Weighs a container by a few of its items: not many items may take much.
+    pub fn weigh(&mut self, heap: &mut Heap, of: &Object, body: &Body) {
+        let (Some(items), Some(run)) = (body.items, body.runs.iter().flatten().next()) else { return };
+        if items < FEWEST_HEAVY {
+            return;
         }
+        let mut bytes = 0.0;
+        // In the middle and at the end, where what is new is; a dict has keys and values in turn.
+        let looks = [run.total >> 1, (run.total >> 1) | 1, run.total.saturating_sub(2), run.total.saturating_sub(1)];
+        for at in looks {
+            let item = run.address(at).and_then(|place| heap.memory.word(place));
+            let Some(item) = item.and_then(|item| heap.object(item, Reach::Far)) else { continue };
+            if matches!(item.kind, Kind::Type | Kind::Module | Kind::Function) {
+                continue;
+            }
+            let share = heap.share(&item);
+            bytes += share * heap.body(&item, Reach::Far).bytes as f64;
+        }
+        let bytes = (bytes / looks.len() as f64 * run.total as f64) as u64;
+        let bytes = body.bytes.saturating_add(bytes);
+        if bytes >= HEAVY {
+            let heavy = Large { address: of.address, items, bytes, kind: of.kind };
+            keep(&mut self.heaviest, HEAVIEST, heavy, |kept| kept.bytes);
+        }
+    }
+}
+
+/// Keeps the largest by some measure.
+fn keep(kept: &mut Vec<Large>, most: usize, large: Large, measure: impl Fn(&Large) -> u64) {
+    if kept.iter().any(|known| known.address == large.address) {
+        return;
+    }
+    if kept.len() < most {
+        kept.push(large);
+    } else if let Some(least) = kept.iter_mut().min_by_key(|large| measure(large))
+        && measure(least) < measure(&large)
+    {
+        *least = large;
     }
 }
 
@@ -163,8 +268,8 @@ impl Tally {
 pub struct List {
     /// The address of its head.
     pub head: u64,
-    /// How many objects it holds, if the collector tells.
-    pub expected: Option<u64>,
+    /// How many objects it holds, as far as the collector tells.
+    pub expected: u64,
     /// Whether `_gc_prev` leads back: not while a collection runs.
     pub both_ways: bool,
 }
@@ -180,7 +285,7 @@ pub fn each(
     visit: &mut impl FnMut(&mut Heap, &Object),
 ) -> Result<(), Broken> {
     let now = Instant::now();
-    let half = until.saturating_duration_since(now) / 2;
+    let half = until.saturating_duration_since(now).checked_div(2).unwrap_or_default();
     let first = if list.both_ways { now.checked_add(half).unwrap_or(until) } else { until };
     let stop = match follow(heap, list.head, list.head, 0, first, visit)? {
         None => return Ok(()),
@@ -221,8 +326,14 @@ fn follow(
         if at == end || at == head {
             return Ok(None);
         }
-        let [next, previous] = heap.memory.words::<2>(at, reach).ok_or(Broken::Torn)?;
-        let object = heap.object(at.wrapping_add(super::layout::object::HEAD), reach);
+        let address = at.wrapping_add(object::HEAD);
+        let (next, previous, object) = match heap.memory.words::<8>(at, reach) {
+            Some([next, previous, words @ ..]) => (next, previous, heap.object_with(address, words)),
+            None => {
+                let [next, previous] = heap.memory.words::<2>(at, reach).ok_or(Broken::Torn)?;
+                (next, previous, heap.object(address, reach))
+            }
+        };
         if let Some(object) = object {
             visit(heap, &object);
         } else if next == 0 {
