@@ -109,6 +109,9 @@ impl Layout {
     /// From `collecting` to the number of objects that survived the last full collection (3.14: of all objects).
     pub const LONG_LIVED: u64 = 24;
 
+    /// In `_Py_DebugOffsets`: whether the runtime has no interpreter lock, and so no lists of objects.
+    pub const FREE_THREADED: u64 = 16;
+
     /// The table of this version. From 3.13 on, [`Layout::with_debug_offsets`] has the last word.
     pub fn of(minor: u8) -> Option<Self> {
         let old = Self {
@@ -203,14 +206,9 @@ impl Layout {
     }
 
     /// Takes the offsets that the runtime at this address tells itself.
-    ///
-    /// `None` for a runtime without an interpreter lock, whose objects are in no list.
     pub fn with_debug_offsets(mut self, memory: &mut Memory, runtime: u64, minor: u8) -> Option<Self> {
         let words: [u64; 88] = memory.words(runtime, Reach::Far)?;
         let get = |at: usize| words.get(at).copied().filter(|offset| *offset < 1 << 24);
-        if get(2)? != 0 {
-            return None;
-        }
         // 3.14 has put another word before these, and others between the rest.
         let (shift, collecting) = if minor == 13 { (0, 72) } else { (1, 82) };
         self.interpreters = get(5)?;
@@ -267,6 +265,28 @@ mod tests {
         }
         for hex in [0, 1, u64::MAX, 0x0100_030b_02f0, 0x030b_0200] {
             assert_eq!(Version::from_hex(hex), None, "{hex:x}");
+        }
+    }
+
+    #[test]
+    fn a_runtime_that_tells_its_offsets_has_the_last_word() {
+        // What 3.13.0 and 3.14.8 say, of which the first ones are: cookie, version, free-threaded, size, finalizing,
+        // interpreters' head; size, id, next, threads' head, …
+        let table: [(u8, &[u64], usize); 2] = [
+            (13, &[0, 0, 0, 283_320, 608, 632, 194_968, 7272, 7264, 7344, 7400, 7656, 7640], 72),
+            (14, &[0, 0, 0, 316_616, 784, 808, 225_864, 7280, 7272, 7344, 7360, 7408, 7688], 82),
+        ];
+        for (minor, told, collecting) in table {
+            let mut words = [0; 100];
+            words[..told.len()].copy_from_slice(told);
+            let expected = Layout::of(minor).unwrap();
+            words[collecting] = expected.collecting;
+            let mut pieces = crate::capture::python::memory::fake::Pieces::default();
+            pieces.put(0x50_0000, &words);
+            let mut memory = Memory::new(Box::new(pieces));
+            // These releases are those that the table was made from.
+            assert_eq!(expected.with_debug_offsets(&mut memory, 0x50_0000, minor), Some(expected), "3.{minor}");
+            assert_eq!(expected.with_debug_offsets(&mut memory, 0x60_0000, minor), None, "3.{minor}");
         }
     }
 

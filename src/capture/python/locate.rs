@@ -113,7 +113,6 @@ fn images_in(maps: impl BufRead, program: &str) -> io::Result<Vec<Image>> {
     for line in maps.split(b'\n').take(MOST_MAPPINGS) {
         let Some(mapping) = mapping(&line?) else { continue };
         let bss = last.filter(|(_, end)| *end == mapping.start && matches!(mapping.path.as_str(), "" | "[heap]"));
-        last = None;
         let at = if mapping.path.is_empty() || mapping.path == "[heap]" {
             bss.map(|(at, _)| at)
         } else if let Some(at) = images.iter().position(|image| image.path == mapping.path) {
@@ -185,10 +184,12 @@ fn look(memory: &mut Memory, image: &Image, symbols: Option<&Symbols>, runtime: 
         .ok_or_else(|| format!("{path} is CPython {version}, but its runtime was not found in memory; no census"))?;
     let layout = if version.minor < 13 {
         table
+    } else if memory.word(runtime.wrapping_add(Layout::FREE_THREADED)).is_some_and(|free_threaded| free_threaded != 0) {
+        return Err(format!("{path} is a free-threaded CPython {version}, whose objects are in no list; no census"));
     } else {
-        table.with_debug_offsets(memory, runtime, version.minor).ok_or_else(|| {
-            format!("{path} is a free-threaded CPython {version}, whose objects are in no list; no census")
-        })?
+        table
+            .with_debug_offsets(memory, runtime, version.minor)
+            .ok_or_else(|| format!("CPython {version} of {path} does not tell its offsets; no census"))?
     };
     // It runs meanwhile, and may be just rearranging its lists, or just beginning.
     for _ in 0..LOOKS {

@@ -340,8 +340,7 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     if looks == 0 {
         return 0;
     }
-    let bytes = (sum / looks as f64 * run.total as f64) as u64;
-    bytes
+    (sum / looks as f64 * run.total as f64) as u64
 }
 
 /// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share.

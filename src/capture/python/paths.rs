@@ -17,6 +17,9 @@ const MOST: usize = 100_000;
 const NAMES: u64 = 4096;
 const ITEMS: u64 = 128;
 
+/// A container is told by the whole way to it if that has no more steps than this.
+const LONGEST_PATH: usize = 4;
+
 /// How many frames of a thread, threads of an interpreter, and modules are looked at.
 const FRAMES: usize = 200;
 const THREADS: usize = 1000;
@@ -136,6 +139,18 @@ impl Paths {
             node = *self.nodes.get(usize::try_from(node.parent).ok()?)?;
         };
         let mut at = node.address;
+        let mut of_type = None;
+        if edges.len() > LONGEST_PATH
+            && let Some((number, owner)) = nearest_owner(heap, &edges, at)
+        {
+            // Nobody looks for a container by a long way to it, but by the class whose attribute it is.
+            of_type = own_type_name(heap, owner);
+            if of_type.is_some() {
+                edges.truncate(number.saturating_add(1));
+                at = owner;
+                name = String::new();
+            }
+        }
         for (edge, below) in edges.into_iter().rev() {
             name = match edge {
                 Edge::Module(_) | Edge::Part => name,
@@ -162,7 +177,10 @@ impl Paths {
             };
             at = below;
         }
-        Some(name)
+        Some(match of_type {
+            Some(of_type) => format!("{} of {of_type}", name.strip_prefix('.').unwrap_or(&name)),
+            None => name,
+        })
     }
 
     fn push(
@@ -351,6 +369,22 @@ impl Paths {
         }
         Some(())
     }
+}
+
+/// Among edges from a container upwards, the first that is an attribute of an instance: its number, and that instance.
+fn nearest_owner(heap: &mut Heap, edges: &[(Edge, u64)], top: u64) -> Option<(usize, u64)> {
+    edges.iter().enumerate().find_map(|(number, (edge, _))| {
+        let owner = edges.get(number.saturating_add(1)).map_or(top, |(_, owner)| *owner);
+        let attribute = matches!(edge, Edge::Attribute(_) | Edge::Slot(_));
+        let of = heap.object(owner, Reach::Far).filter(|of| attribute && of.kind == Kind::Instance)?;
+        Some((number, of.address))
+    })
+}
+
+fn own_type_name(heap: &mut Heap, address: u64) -> Option<String> {
+    let of = heap.object(address, Reach::Far)?;
+    let of_type = heap.type_of(&of)?.address;
+    heap.type_name(of_type)
 }
 
 /// The frame of a generator or coroutine that has one; of a frame itself.

@@ -58,13 +58,18 @@ def waiting():
     pending = [i for i in range(6500)]
     yield pending
 generator = waiting(); next(generator)
+class Deep:
+    def __init__(self, depth):
+        if depth: self.below = Deep(depth - 1)
+        else: self.kept = {'old': list(range(5500))}
+deep = Deep(6)
 def main():
     local = [object() for i in range(6000)]
     tell()
 main()
 ";
 
-const HOLDERS: [(&str, &str, u64); 13] = [
+const HOLDERS: [(&str, &str, u64); 14] = [
     ("__main__.data", "list", 1_000_000),
     ("__main__.cache", "dict", 30_000),
     ("__main__.sessions", "dict", 20_000),
@@ -78,6 +83,7 @@ const HOLDERS: [(&str, &str, u64); 13] = [
     ("default argument of __main__.collect", "list", 7000),
     ("local variable pending of waiting", "list", 6500),
     ("local variable local of main", "list", 6000),
+    ("kept['old'] of __main__.Deep", "list", 5500),
 ];
 
 /// A Python, and the root it runs in, if another one.
