@@ -43,7 +43,7 @@ use self::locate::Python;
 use self::memory::Reach;
 use self::paths::Paths;
 use self::stop::Stopped;
-use self::types::{Estimate, Kind, Types};
+use self::types::{ByAddress, Estimate, Kind, Types};
 use self::walk::{Broken, Dice, Large, List, Tally};
 use super::census::{Census, Group, Holder, Refusal};
 use crate::process::folder::Folder;
@@ -75,13 +75,17 @@ const TRIES: u32 = 5;
 /// How many items of a container are looked at to tell what all take.
 const ITEMS_LOOKED_AT: u64 = 48;
 
+/// A nameless container with fewer items is not worth another walk.
+const WORTH_A_SEARCH: u64 = 1000;
+
 /// And of a heavy one, of which there are few.
 const HEAVY_ITEMS_LOOKED_AT: u64 = 200;
 
-/// Until when of the pause the walk, the paths, the containers and the sample must be done; percent.
+/// Until when of the pause the walk, the paths, the owners, the containers and the sample must be done; percent.
 const WALK: u32 = 55;
-const PATHS: u32 = 75;
-const HOLDERS: u32 = 85;
+const PATHS: u32 = 70;
+const OWNERS: u32 = 80;
+const HOLDERS: u32 = 88;
 const SAMPLE: u32 = 99;
 
 /// Looks at a process and tells what its Python objects are, and who holds them.
@@ -160,7 +164,8 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
     let mut remarks = Vec::new();
     let mut tally = Tally::default();
     let interpreters = interpreters(heap, python);
-    walk(heap, python, &interpreters, collecting, moment(WALK), &mut tally, &mut remarks);
+    let lists = lists(heap, python, &interpreters, collecting, &mut remarks);
+    walk(heap, &lists, moment(WALK), &mut tally, &mut remarks);
     let mut paths = Paths::default();
     let mut whole = true;
     for interpreter in &interpreters {
@@ -179,7 +184,8 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
     if collecting {
         remarks.push("a garbage collection was under way: some objects may be missing".to_owned());
     }
-    let holders = holders(heap, &tally, &paths, limits, moment(HOLDERS));
+    let owners = owners(heap, &lists, &tally, &paths, moment(OWNERS));
+    let holders = holders(heap, &tally, &paths, &owners, limits, moment(HOLDERS));
     if !whole && holders.iter().any(|holder| holder.name.is_empty()) {
         remarks.push("there was no time to find the names of all containers".to_owned());
     }
@@ -202,15 +208,14 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
     }
 }
 
-fn walk(
+/// The collector's lists, the shortest first.
+fn lists(
     heap: &mut Heap,
     python: &Python,
     interpreters: &[u64],
     collecting: bool,
-    until: Instant,
-    tally: &mut Tally,
     remarks: &mut Vec<String>,
-) {
+) -> Vec<List> {
     let mut lists = Vec::new();
     for interpreter in interpreters {
         let Some([young, middle, old, permanent]) =
@@ -232,15 +237,19 @@ fn walk(
             break;
         }
     }
-    // What the short lists leave over is the long ones'.
     lists.sort_by_key(|list| list.expected);
+    lists
+}
+
+/// Counts what is in the lists. What the short ones leave over of the time is the long ones'.
+fn walk(heap: &mut Heap, lists: &[List], until: Instant, tally: &mut Tally, remarks: &mut Vec<String>) {
     let mut left = u32::try_from(lists.len()).unwrap_or(u32::MAX);
     for list in lists {
         let now = Instant::now();
         let part = until.saturating_duration_since(now).checked_div(left).unwrap_or_default();
         left = left.saturating_sub(1);
         let before = tally.seen;
-        let walked = walk::each(heap, list, now.checked_add(part).unwrap_or(until), &mut |heap, of| {
+        let walked = walk::each(heap, *list, now.checked_add(part).unwrap_or(until), &mut |heap, of| {
             let body = heap.body(of, Reach::Near);
             tally.count_listed(heap, of, &body);
         });
@@ -287,8 +296,33 @@ fn share(tally: &Tally, loose: &Loose, remarks: &mut Vec<String>) -> f64 {
     share
 }
 
+/// The names of large containers that no short path leads to, by their addresses: the instances are looked through once
+/// more, for which has one as an attribute.
+fn owners(heap: &mut Heap, lists: &[List], tally: &Tally, paths: &Paths, until: Instant) -> ByAddress<String> {
+    let mut found = ByAddress::default();
+    let large = tally.largest.iter().filter(|large| large.items >= WORTH_A_SEARCH);
+    let mut nameless: Vec<u64> = large.map(|large| large.address).filter(|address| !paths.knows(*address)).collect();
+    nameless.sort_unstable();
+    nameless.dedup();
+    for list in lists.iter().rev() {
+        if found.len() >= nameless.len() || Instant::now() >= until {
+            break;
+        }
+        // Cut short, it has found what it could.
+        let _ = walk::each(heap, *list, until, &mut |heap, of| paths::owned(heap, of, &nameless, &mut found));
+    }
+    found
+}
+
 /// The largest containers with their names.
-fn holders(heap: &mut Heap, tally: &Tally, paths: &Paths, limits: &Limits, until: Instant) -> Vec<Holder> {
+fn holders(
+    heap: &mut Heap,
+    tally: &Tally,
+    paths: &Paths,
+    owners: &ByAddress<String>,
+    limits: &Limits,
+    until: Instant,
+) -> Vec<Holder> {
     let by_items = |large: &Large| std::cmp::Reverse((large.items, large.address));
     let mut largest = tally.largest.clone();
     largest.sort_by_key(by_items);
@@ -309,7 +343,8 @@ fn holders(heap: &mut Heap, tally: &Tally, paths: &Paths, limits: &Limits, until
     largest
         .into_iter()
         .map(|large| {
-            let name = paths.name(heap, large.address).unwrap_or_default();
+            let name = paths.name(heap, large.address).or_else(|| owners.get(&large.address).cloned());
+            let name = name.unwrap_or_default();
             let of_items = if Instant::now() < until { items_bytes(heap, &large, &mut dice) } else { 0 };
             let kind = match large.kind {
                 Kind::List => "list",

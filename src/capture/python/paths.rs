@@ -8,7 +8,7 @@ use super::heap::{Heap, Namespace, Object};
 use super::layout::object;
 use super::locate::Python;
 use super::memory::Reach;
-use super::types::{AddressHasher, Kind};
+use super::types::{AddressHasher, ByAddress, Kind};
 
 /// How many objects are looked into at the most. Each takes 32 bytes of ours, and about a microsecond.
 const MOST: usize = 100_000;
@@ -368,6 +368,40 @@ impl Paths {
             self.push(heap, parent, value, Edge::Local(name, code), visit);
         }
         Some(())
+    }
+}
+
+/// How many attributes of an instance are looked at.
+const ATTRIBUTES: u64 = 64;
+
+/// Which of these containers, in the order of their addresses, are attributes of this instance: `history of app.Session`.
+pub fn owned(heap: &mut Heap, of: &Object, containers: &[u64], found: &mut ByAddress<String>) {
+    if found.len() >= containers.len() || of.kind != Kind::Instance {
+        return;
+    }
+    let mut told = |heap: &mut Heap, container: u64, name: Option<String>| {
+        if let (Some(name), Some(of_type)) = (name, own_type_name(heap, of.address)) {
+            found.entry(container).or_insert_with(|| format!("{name} of {of_type}"));
+        }
+    };
+    let wanted = |value: &u64| containers.binary_search(value).is_ok();
+    if let Some(names) = heap.namespace(of) {
+        for at in 0..names.len().min(ATTRIBUTES) {
+            let Some((key, value)) = names.entry(at) else { break };
+            let Some(value) = heap.memory.word(value) else { break };
+            if wanted(&value) {
+                let name = heap.memory.word(key).and_then(|key| heap.string(key, 60));
+                told(heap, value, name);
+            }
+        }
+    }
+    let Some(basic) = heap.type_of(of).map(|found| found.basic) else { return };
+    for place in (16..basic.min(512)).step_by(8) {
+        let Some(value) = heap.memory.word(of.address.wrapping_add(place)) else { return };
+        if wanted(&value) {
+            let name = slot_name(heap, of.address, place);
+            told(heap, value, name);
+        }
     }
 }
 

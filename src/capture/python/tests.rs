@@ -63,13 +63,14 @@ class Deep:
         if depth: self.below = Deep(depth - 1)
         else: self.kept = {'old': list(range(5500))}
 deep = Deep(6)
+sessions[15000].history = ['event %d' % i for i in range(5200)]
 def main():
     local = [object() for i in range(6000)]
     tell()
 main()
 ";
 
-const HOLDERS: [(&str, &str, u64); 14] = [
+const HOLDERS: [(&str, &str, u64); 15] = [
     ("__main__.data", "list", 1_000_000),
     ("__main__.cache", "dict", 30_000),
     ("__main__.sessions", "dict", 20_000),
@@ -84,6 +85,7 @@ const HOLDERS: [(&str, &str, u64); 14] = [
     ("local variable pending of waiting", "list", 6500),
     ("local variable local of main", "list", 6000),
     ("kept['old'] of __main__.Deep", "list", 5500),
+    ("history of __main__.Session", "list", 5200),
 ];
 
 /// A Python, and the root it runs in, if another one.
