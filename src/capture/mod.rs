@@ -4,5 +4,6 @@
 
 pub mod census;
 pub mod proc;
+pub mod python;
 pub mod snapshot;
 pub mod suspects;
