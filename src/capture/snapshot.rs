@@ -124,7 +124,9 @@ impl Snapshot {
 impl Process {
     /// What it holds that cannot be let go; bytes.
     pub fn held(&self) -> u64 {
-        self.memory.as_ref().map_or(0, |memory| memory.kinds.values().fold(0, |sum: u64, kind| sum.saturating_add(*kind)))
+        self.memory
+            .as_ref()
+            .map_or(0, |memory| memory.kinds.values().fold(0, |sum: u64, kind| sum.saturating_add(*kind)))
     }
 
     fn growth_since(&self, then: &HashMap<Identity, u64>) -> u64 {

@@ -377,10 +377,13 @@ impl Case<'_> {
         if bytes.len() < 3 {
             return None;
         }
-        let steps: Vec<i64> = bytes.windows(2).map(|pair| match pair {
-            [then, now] => difference(*now, *then),
-            _ => 0,
-        }).collect();
+        let steps: Vec<i64> = bytes
+            .windows(2)
+            .map(|pair| match pair {
+                [then, now] => difference(*now, *then),
+                _ => 0,
+            })
+            .collect();
         let up: i64 = steps.iter().filter(|step| **step > 0).sum();
         let all: i64 = steps.iter().map(|step| step.saturating_abs()).sum();
         Some(if all == 0 { 0.0 } else { up as f64 / all as f64 })
@@ -390,9 +393,26 @@ impl Case<'_> {
 /// Types that everything is made of.
 fn is_common(name: &str) -> bool {
     const COMMON: [&str; 20] = [
-        "str", "bytes", "bytearray", "int", "float", "list", "dict", "tuple", "set", "function", "cell", "type",
-        "java.lang.String", "java.lang.Object", "java.lang.Integer", "java.lang.Long", "java.util.HashMap$Node",
-        "java.util.ArrayList", "java.util.HashMap", "java.util.concurrent.ConcurrentHashMap$Node",
+        "str",
+        "bytes",
+        "bytearray",
+        "int",
+        "float",
+        "list",
+        "dict",
+        "tuple",
+        "set",
+        "function",
+        "cell",
+        "type",
+        "java.lang.String",
+        "java.lang.Object",
+        "java.lang.Integer",
+        "java.lang.Long",
+        "java.util.HashMap$Node",
+        "java.util.ArrayList",
+        "java.util.HashMap",
+        "java.util.concurrent.ConcurrentHashMap$Node",
     ];
     name.ends_with("[]") || COMMON.contains(&name)
 }
@@ -422,10 +442,25 @@ mod tests {
     }
 
     fn census(groups: &[(&str, u64, u64)], holders: &[(&str, u64, u64)], heap: Option<u64>) -> Option<Census> {
-        let groups = groups.iter().map(|(name, instances, bytes)| Group { name: (*name).into(), instances: *instances, bytes: bytes * MIB });
-        let holders = holders.iter().map(|(name, items, bytes)| Holder { name: (*name).into(), kind: "list".into(), items: *items, bytes: bytes * MIB });
+        let groups = groups.iter().map(|(name, instances, bytes)| Group {
+            name: (*name).into(),
+            instances: *instances,
+            bytes: bytes * MIB,
+        });
+        let holders = holders.iter().map(|(name, items, bytes)| Holder {
+            name: (*name).into(),
+            kind: "list".into(),
+            items: *items,
+            bytes: bytes * MIB,
+        });
         let (groups, holders) = (groups.collect(), holders.collect());
-        Some(Census { runtime: "CPython 3.11".into(), heap: heap.map(|heap| heap * MIB), groups, holders, ..Census::default() })
+        Some(Census {
+            runtime: "CPython 3.11".into(),
+            heap: heap.map(|heap| heap * MIB),
+            groups,
+            holders,
+            ..Census::default()
+        })
     }
 
     fn snapshot(seconds: u64, processes: Vec<Look>) -> Snapshot {
@@ -441,7 +476,11 @@ mod tests {
     fn a_named_container_goes_before_the_types_in_it_and_before_the_process() {
         let at = |seconds, items: u64| {
             let mut grown = look(12, "python3", 40 + items);
-            grown.census = census(&[("str", items * 1000, items), ("list", 9, 1)], &[("__main__.data", items * 1000, items)], None);
+            grown.census = census(
+                &[("str", items * 1000, items), ("list", 9, 1)],
+                &[("__main__.data", items * 1000, items)],
+                None,
+            );
             snapshot(seconds, vec![grown, look(1, "sh", 2)])
         };
         let (what, findings) = top(&[&at(0, 10), &at(100, 60), &at(200, 310)]);
@@ -458,7 +497,11 @@ mod tests {
     fn a_class_of_the_apps_own_goes_before_what_all_classes_are_made_of() {
         let at = |seconds, mebibytes: u64| {
             let mut grown = look(9, "java", 100 + 2 * mebibytes);
-            grown.census = census(&[("byte[]", mebibytes, mebibytes), ("shop.CartItem", mebibytes, mebibytes * 4 / 5)], &[], Some(50 + 2 * mebibytes));
+            grown.census = census(
+                &[("byte[]", mebibytes, mebibytes), ("shop.CartItem", mebibytes, mebibytes * 4 / 5)],
+                &[],
+                Some(50 + 2 * mebibytes),
+            );
             snapshot(seconds, vec![grown])
         };
         assert_eq!(top(&[&at(0, 10), &at(60, 200)]).0, "shop.CartItem");

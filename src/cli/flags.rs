@@ -47,7 +47,8 @@ pub enum Heading {
 
 impl Heading {
     /// In the order of the help.
-    pub const ALL: [Self; 6] = [Self::Watching, Self::Evidence, Self::Stopping, Self::Init, Self::Logging, Self::Commands];
+    pub const ALL: [Self; 6] =
+        [Self::Watching, Self::Evidence, Self::Stopping, Self::Init, Self::Logging, Self::Commands];
 
     /// As the help prints it.
     pub const fn title(self) -> &'static str {

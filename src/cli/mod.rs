@@ -134,7 +134,8 @@ struct Line {
 fn pid(word: &OsStr) -> Result<i32, Failure> {
     let text = word.to_string_lossy();
     text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| {
-        let what = format!("'memini capture {text}': not a process id; an app of that name is run with 'memini -- capture'");
+        let what =
+            format!("'memini capture {text}': not a process id; an app of that name is run with 'memini -- capture'");
         Failure::new(what)
     })
 }

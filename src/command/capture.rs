@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::capture::census::{Census, Refusal};
 use crate::capture::proc::memory::Kind;
-use crate::capture::snapshot::{Composition, IN_DEPTH, Look, Recipe, SCHEMA, Snapshot};
+use crate::capture::python;
+use crate::capture::snapshot::{Composition, IN_DEPTH, Look, SCHEMA, Snapshot};
 use crate::capture::suspects::{Findings, Suspect, find};
 use crate::cgroup::choose;
 use crate::cgroup::reading::Scope;
 use crate::process::list::List;
+use crate::sys::process::ProcessId;
 use crate::units::{Size, Span};
 
 /// How many types and containers of a process are shown.
@@ -47,8 +50,7 @@ struct Answer<'a> {
 pub fn capture(question: &Question) -> Result<String, String> {
     let before = question.since.as_deref().map(earlier).transpose()?;
     let pids = whose(&question.pids)?;
-    let recipes: [Recipe<'_>; 0] = [];
-    let snapshot = Snapshot::take(&pids, composition(), before.as_ref(), &recipes);
+    let snapshot = Snapshot::take(&pids, composition(), before.as_ref(), &[&python_census]);
     if snapshot.processes.is_empty() {
         return Err("there is no process to look at: it has ended".to_owned());
     }
@@ -61,6 +63,10 @@ pub fn capture(question: &Question) -> Result<String, String> {
         return answer.map(|text| text + "\n").map_err(|error| format!("cannot be written as JSON: {error}"));
     }
     Ok(text(&snapshot, &findings))
+}
+
+fn python_census(pid: i32) -> Result<Census, Refusal> {
+    ProcessId::new(pid).map_or(Err(Refusal::NotMine), |process| python::census(process, &python::Limits::default()))
 }
 
 fn earlier(path: &Path) -> Result<Snapshot, String> {
@@ -91,8 +97,7 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
     if let Some(pid) = named.iter().find(|pid| !everybody.iter().any(|process| process.pid == **pid)) {
         return Err(format!("there is no process {pid}"));
     }
-    let mut chosen: Vec<i32> =
-        if named.is_empty() { vec![1] } else { named.to_vec() };
+    let mut chosen: Vec<i32> = if named.is_empty() { vec![1] } else { named.to_vec() };
     let mut next = 0;
     while let Some(parent) = chosen.get(next).copied() {
         let children = everybody.iter().filter(|process| process.parent == parent).map(|process| process.pid);
@@ -103,7 +108,8 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
     // memini itself and its workers are not what is asked for, nor a shell beside them that has no parent here.
     let is_own = |pid: &i32| {
         named.is_empty()
-            && (*pid == 1 || everybody.iter().any(|process| process.pid == *pid && process.parent == 1 && is_worker(*pid)))
+            && (*pid == 1
+                || everybody.iter().any(|process| process.pid == *pid && process.parent == 1 && is_worker(*pid)))
     };
     chosen.retain(|pid| !is_own(pid));
     Ok(chosen)
@@ -211,10 +217,23 @@ fn process(text: &mut String, look: &Look) {
     let _ = writeln!(text, "    {}{heap}{share}; stood still for {}", census.runtime, Span(census.pause));
     for holder in census.holders.iter().take(SHOWN) {
         let name = if holder.name.is_empty() { "without a name" } else { &holder.name };
-        let _ = writeln!(text, "{:>12}  {}: {}, {} items", Size(holder.bytes).to_string(), name.escape_debug(), holder.kind, holder.items);
+        let _ = writeln!(
+            text,
+            "{:>12}  {}: {}, {} items",
+            Size(holder.bytes).to_string(),
+            name.escape_debug(),
+            holder.kind,
+            holder.items
+        );
     }
     for group in census.groups.iter().take(SHOWN) {
-        let _ = writeln!(text, "{:>12}  {}, {} objects", Size(group.bytes).to_string(), group.name.escape_debug(), group.instances);
+        let _ = writeln!(
+            text,
+            "{:>12}  {}, {} objects",
+            Size(group.bytes).to_string(),
+            group.name.escape_debug(),
+            group.instances
+        );
     }
     for remark in &census.remarks {
         let _ = writeln!(text, "    {remark}");
@@ -283,7 +302,14 @@ mod tests {
         for (pids, since, why) in [
             (vec![me], Some(folder.path().join("missing")), "cannot compare with "),
             (vec![me], file("empty", ""), "cannot compare with "),
-            (vec![me], file("other", r#"{"schema":"x","taken_ms":1,"composition":null,"process_count":0,"processes":[],"mounts":[]}"#), r#"it says that it is "x", not memini.snapshot/1"#),
+            (
+                vec![me],
+                file(
+                    "other",
+                    r#"{"schema":"x","taken_ms":1,"composition":null,"process_count":0,"processes":[],"mounts":[]}"#,
+                ),
+                r#"it says that it is "x", not memini.snapshot/1"#,
+            ),
             (vec![i32::MAX], None, "there is no process 2147483647"),
         ] {
             let error = ask(&pids, since, false).unwrap_err();

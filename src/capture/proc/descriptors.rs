@@ -168,8 +168,15 @@ mod tests {
             let count = |descriptors: &Descriptors| descriptors.kinds.get(kind).copied().unwrap_or(0);
             count(&now).saturating_sub(count(&before))
         };
-        let wanted =
-            [("file", 40), ("deleted file", 7), ("tcp listen", 1), ("tcp close-wait", 5), ("udp", 1), ("unix socket", 2), ("pipe", 2)];
+        let wanted = [
+            ("file", 40),
+            ("deleted file", 7),
+            ("tcp listen", 1),
+            ("tcp close-wait", 5),
+            ("udp", 1),
+            ("unix socket", 2),
+            ("pipe", 2),
+        ];
         for (kind, count) in wanted {
             assert!(more(kind) >= count, "{kind}: {now:?}");
         }

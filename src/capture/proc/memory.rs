@@ -189,7 +189,9 @@ fn kind(name: &str, is_shared: bool) -> Kind {
 
 /// Whether a shared mapping of this file is memory that nothing but swap could free.
 fn is_memory(name: &str) -> bool {
-    ["/dev/shm/", "/memfd:", "/SYSV", "/dev/zero", "/run/shm/", "/anon_hugepage"].iter().any(|start| name.starts_with(start))
+    ["/dev/shm/", "/memfd:", "/SYSV", "/dev/zero", "/run/shm/", "/anon_hugepage"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 #[cfg(test)]
@@ -204,18 +206,43 @@ mod tests {
     #[test]
     fn every_kind_of_mapping_is_counted_where_it_belongs() {
         let text = [
-            mapping("55d0c4a00000-55d0c4a21000 rw-p 00000000 00:00 0                          [heap]", &[("Rss", 100), ("Pss", 100), ("Anonymous", 96), ("Swap", 8)]),
-            mapping("7f0000000000-7f0004000000 rw-p 00000000 00:00 0 ", &[("Rss", 4000), ("Pss", 4000), ("Anonymous", 4000), ("Swap", 0)]),
-            mapping("7f1000000000-7f1000100000 rw-p 00000000 00:00 0                          [anon:Perl arena]", &[("Rss", 50), ("Pss", 50), ("Anonymous", 50)]),
-            mapping("7f2000000000-7f2000100000 rw-s 00000000 00:1b 77                         /dev/shm/queue (deleted)", &[("Rss", 300), ("Pss", 150), ("Anonymous", 0)]),
-            mapping("7f3000000000-7f3000100000 rw-s 00000000 00:01 1024                       /dev/zero (deleted)", &[("Rss", 10), ("Pss", 10)]),
-            mapping("7f4000000000-7f4000100000 rw-p 00000000 fe:00 99                         /usr/lib/with a space.so", &[("Rss", 70), ("Pss", 35), ("Anonymous", 30)]),
-            mapping("7f5000000000-7f5000100000 r--s 00000000 fe:00 98                         /var/index", &[("Rss", 900), ("Pss", 900)]),
-            mapping("7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0                          [stack]", &[("Rss", 20), ("Pss", 20), ("Anonymous", 20)]),
+            mapping(
+                "55d0c4a00000-55d0c4a21000 rw-p 00000000 00:00 0                          [heap]",
+                &[("Rss", 100), ("Pss", 100), ("Anonymous", 96), ("Swap", 8)],
+            ),
+            mapping(
+                "7f0000000000-7f0004000000 rw-p 00000000 00:00 0 ",
+                &[("Rss", 4000), ("Pss", 4000), ("Anonymous", 4000), ("Swap", 0)],
+            ),
+            mapping(
+                "7f1000000000-7f1000100000 rw-p 00000000 00:00 0                          [anon:Perl arena]",
+                &[("Rss", 50), ("Pss", 50), ("Anonymous", 50)],
+            ),
+            mapping(
+                "7f2000000000-7f2000100000 rw-s 00000000 00:1b 77                         /dev/shm/queue (deleted)",
+                &[("Rss", 300), ("Pss", 150), ("Anonymous", 0)],
+            ),
+            mapping(
+                "7f3000000000-7f3000100000 rw-s 00000000 00:01 1024                       /dev/zero (deleted)",
+                &[("Rss", 10), ("Pss", 10)],
+            ),
+            mapping(
+                "7f4000000000-7f4000100000 rw-p 00000000 fe:00 99                         /usr/lib/with a space.so",
+                &[("Rss", 70), ("Pss", 35), ("Anonymous", 30)],
+            ),
+            mapping(
+                "7f5000000000-7f5000100000 r--s 00000000 fe:00 98                         /var/index",
+                &[("Rss", 900), ("Pss", 900)],
+            ),
+            mapping(
+                "7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0                          [stack]",
+                &[("Rss", 20), ("Pss", 20), ("Anonymous", 20)],
+            ),
         ]
         .concat();
         let memory = Memory::parse(text.as_bytes()).unwrap();
-        let kinds = [(Kind::Heap, 104), (Kind::Stack, 20), (Kind::Anonymous, 4050), (Kind::Shared, 160), (Kind::File, 30)];
+        let kinds =
+            [(Kind::Heap, 104), (Kind::Stack, 20), (Kind::Anonymous, 4050), (Kind::Shared, 160), (Kind::File, 30)];
         assert_eq!(memory.kinds, kinds.map(|(kind, kilobytes)| (kind, kilobytes << 10)).into());
         assert_eq!((memory.clean, memory.mappings, memory.swap), ((40 + 900) << 10, 8, 8 << 10));
         let named: Vec<_> = memory.names.iter().map(|(name, bytes)| (&name[..], bytes >> 10)).collect();
