@@ -3,3 +3,4 @@
 //! Everything here runs in workers and one-shot commands, never in PID 1.
 
 pub mod census;
+pub mod jvm;
