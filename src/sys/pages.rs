@@ -16,8 +16,7 @@ pub fn start_writing(file: BorrowedFd<'_>, offset: i64, length: i64) -> io::Resu
 /// # Errors
 /// As [`start_writing`].
 pub fn let_go(file: BorrowedFd<'_>, offset: i64, length: i64) -> io::Result<()> {
-    let flags =
-        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
     sync_range(file, offset, length, flags)?;
     // SAFETY: plain numbers; advice changes no content.
     let result = unsafe { libc::posix_fadvise(file.as_raw_fd(), offset, length, libc::POSIX_FADV_DONTNEED) };

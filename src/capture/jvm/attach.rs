@@ -72,12 +72,7 @@ impl Jvm {
         let target = Target::open(pid)?;
         target.check_kind()?;
         let status = target.status().map_err(|_| gone(pid))?;
-        match status.state {
-            // It could not answer, and would print its threads into the app's output when it goes on.
-            b'T' | b't' => return Err(cannot(pid, "it is stopped")),
-            b'Z' | b'X' | b'x' => return Err(gone(pid)),
-            _ => {}
-        }
+        check_state(pid, &status)?;
         let temporary = target
             .folder("root/tmp")
             .map_err(|error| cannot(pid, &format!("/proc/{pid}/root/tmp, where its socket would be: {error}")))?;
@@ -125,7 +120,10 @@ impl Jvm {
     pub fn guise(&self) -> Result<Option<Guise>, Refusal> {
         let (user, group) = (self.status.user(), self.status.group());
         Guise::of(user, group).map_err(|error| {
-            cannot(self.pid(), &format!("it runs as user {user} and group {group}, whom memini may not act for: {error}"))
+            cannot(
+                self.pid(),
+                &format!("it runs as user {user} and group {group}, whom memini may not act for: {error}"),
+            )
         })
     }
 
@@ -219,11 +217,10 @@ impl Jvm {
             }
         }
         drop(trigger);
-        let waited = crate::units::Span(Duration::from_millis(
-            u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        ));
+        let waited =
+            crate::units::Span(Duration::from_millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
         let cause = match self.target.status().map(|status| status.state) {
-            Ok(b'T' | b't') => "it is stopped",
+            Ok(b'T' | b't') => "it is stopped, and will print its threads when it goes on",
             Ok(b'Z' | b'X') | Err(_) => return Err(gone(pid)),
             Ok(_) => "it hangs, or attaching is disabled",
         };
@@ -232,6 +229,7 @@ impl Jvm {
 
     fn check_handler(&self) -> Result<(), Refusal> {
         let status = self.target.status().map_err(|_| gone(self.pid()))?;
+        check_state(self.pid(), &status)?;
         if status.catches_quit() {
             return Ok(());
         }
@@ -362,7 +360,9 @@ impl Answer {
     /// The line for an answer that could not be read.
     pub fn failure(&self, error: &io::Error) -> Refusal {
         match error.kind() {
-            io::ErrorKind::TimedOut => cannot(self.pid, "it did not answer in time; it may hang on its way to a safepoint"),
+            io::ErrorKind::TimedOut => {
+                cannot(self.pid, "it did not answer in time; it may hang on its way to a safepoint")
+            }
             _ => cannot(self.pid, &format!("it hangs up: {error}")),
         }
     }
@@ -388,6 +388,15 @@ impl Read for Answer {
 /// The line for a JVM that cannot be asked.
 pub fn cannot(pid: i32, cause: &str) -> Refusal {
     Refusal::Cannot(format!("cannot ask JVM {pid}: {cause}; its heap is not looked at"))
+}
+
+fn check_state(pid: i32, status: &Status) -> Result<(), Refusal> {
+    match status.state {
+        // It could not answer, and would print its threads into the app's output when it goes on.
+        b'T' | b't' => Err(cannot(pid, "it is stopped")),
+        b'Z' | b'X' | b'x' => Err(gone(pid)),
+        _ => Ok(()),
+    }
 }
 
 fn gone(pid: i32) -> Refusal {

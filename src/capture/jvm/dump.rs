@@ -4,8 +4,12 @@
 //! | JDK | way |
 //! |---|---|
 //! | 8 to 16 | these insist on making the file themselves: it goes to the JVM's /tmp first |
-//! | 17 to 21 | through a FIFO |
-//! | 22 and later | names and classes through a FIFO, objects through a second pipe; see [`Pair`] |
+//! | 17 to 21 | through a pipe, or a FIFO |
+//! | 22 and later | names and classes through one pipe, objects through a second; see [`Pair`] |
+//!
+//! A path to a pipe without a name, `/proc/PID/fd/N`, is better than a FIFO: to open it never waits, and fails once
+//! memini is gone. Who opens a FIFO without a reader waits for one, in vain if memini was killed in between. But the
+//! kernel lets only those through who have memini's rights.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -14,7 +18,7 @@ use std::time::Duration;
 
 use flate2::write::GzEncoder;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, renameat};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, mkfifoat, symlinkat, unlinkat};
@@ -38,6 +42,8 @@ const GAP: usize = (1 << 20) + (64 << 10);
 const MOST_LATE: usize = 8 << 20;
 /// How long the JVM may take to say how it went, once its dump has ended.
 const LAST_WORD: Duration = Duration::from_secs(5);
+/// How long it usually takes to say so, at the most.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// How often the pages of a file that the JVM writes are given back.
 const GLANCE: Duration = Duration::from_millis(20);
 /// What a dump has besides objects; generously. Bytes.
@@ -114,27 +120,25 @@ fn is_in_memory(kind: FsType) -> bool {
 }
 
 fn take(jvm: &Jvm, file: File, wishes: Wishes) -> Result<Dump, Refusal> {
+    Place::clear(jvm);
     let version = Version::parse(&jvm.command("VM.version")?);
     let feature = version.feature().unwrap_or(0);
     let mut place = Place::make(jvm)?;
     let end = Deadline::after(wishes.time);
     let keeper = Keeper::new(file, wishes);
-    let taken = match feature {
-        // The second pipe is reached by /proc, which needs the same rights on both sides.
-        22.. if may_reach_us(jvm) => through_pair(jvm, &mut place, keeper, wishes, end),
-        17..=21 => through_fifo(jvm, &mut place, keeper, wishes, end),
+    let reachable = may_reach_us(jvm);
+    let mut taken = match feature {
+        22.. if reachable => through_pair(jvm, &mut place, keeper, wishes, end),
+        17..=21 => through_one(jvm, &mut place, keeper, wishes, end, reachable),
         _ => by_disk(jvm, &mut place, keeper, wishes),
-    };
-    drop(place);
-    let mut taken = taken?;
+    }?;
     taken.runtime = version.runtime();
     Ok(taken)
 }
 
 fn may_reach_us(jvm: &Jvm) -> bool {
-    let own = Target::open(crate::sys::process::own_id().get()).and_then(|own| {
-        own.status().map_err(|_| Refusal::NotMine)
-    });
+    let own =
+        Target::open(crate::sys::process::own_id().get()).and_then(|own| own.status().map_err(|_| Refusal::NotMine));
     // In another PID namespace our number means nothing, or somebody else.
     jvm.status().own_pid == jvm.pid() && own.is_ok_and(|own| own.is_open_to(jvm.status()))
 }
@@ -143,7 +147,8 @@ fn may_reach_us(jvm: &Jvm) -> bool {
 struct Place<'a> {
     jvm: &'a Jvm,
     name: String,
-    folder: OwnedFd,
+    /// Locked, so that nobody takes it for one that was left.
+    folder: Flock<OwnedFd>,
 }
 
 impl<'a> Place<'a> {
@@ -152,17 +157,13 @@ impl<'a> Place<'a> {
         let fail = |cause: &str| cannot(jvm.pid(), &format!("no folder for its dump can be made in its /tmp: {cause}"));
         let _as_target = jvm.guise()?;
         // Who has guessed the name has won nothing: then it is not ours, and not used.
-        let name = format!(".memini-{:016x}", std::hash::RandomState::new().build_hasher().finish());
+        let name = format!("{PREFIX}{:016x}", std::hash::RandomState::new().build_hasher().finish());
         mkdirat(jvm.temporary(), name.as_str(), Mode::S_IRWXU).map_err(|error| fail(error.desc()))?;
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let folder =
-            openat(jvm.temporary(), name.as_str(), flags, Mode::empty()).map_err(|error| fail(error.desc()))?;
-        let place = Self { jvm, name, folder };
-        let status = fstat(&place.folder).map_err(|error| fail(error.desc()))?;
-        if status.st_uid != jvm.status().user() || status.st_mode & 0o077 != 0 {
-            return Err(fail("what is there is somebody else's"));
+        let folder = open_place(jvm, &name).map_err(|error| fail(error.desc()))?;
+        match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            Ok(folder) => Ok(Self { jvm, name, folder }),
+            Err((_, error)) => Err(fail(error.desc())),
         }
-        Ok(place)
     }
 
     /// As the JVM sees it.
@@ -171,26 +172,28 @@ impl<'a> Place<'a> {
     }
 
     /// Makes a FIFO and opens it for reading.
-    fn fifo(&self) -> Result<File, Refusal> {
+    fn fifo(&self) -> Result<Channel, Refusal> {
         let _as_target = self.jvm.guise()?;
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let opened = mkfifoat(&self.folder, "heap", Mode::S_IRUSR | Mode::S_IWUSR)
-            .and_then(|()| openat(&self.folder, "heap", flags, Mode::empty()))
-            .and_then(|fifo| fstat(&fifo).map(|status| (fifo, status)));
-        match opened {
-            Ok((fifo, status)) if SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO => {
-                Ok(File::from(fifo))
-            }
-            Ok(_) => Err(self.fail("what is there is somebody else's")),
-            Err(error) => Err(self.fail(error.desc())),
-        }
+        mkfifoat(&*self.folder, "heap", Mode::S_IRUSR | Mode::S_IWUSR).map_err(|error| self.fail(error.desc()))?;
+        let reader = open_fifo(&self.folder).map_err(|error| self.fail(error.desc()))?;
+        Ok(Channel { reader, writer: None })
+    }
+
+    /// Makes a pipe that can be opened for writing under this name.
+    fn pipe(&self, name: &str) -> Result<Channel, Refusal> {
+        let (reader, writer) = crate::sys::spawn::pipe().map_err(|error| self.fail(&error.to_string()))?;
+        let _as_target = self.jvm.guise()?;
+        let path = format!("/proc/{}/fd/{}", crate::sys::process::own_id(), reader.as_raw_fd());
+        symlinkat(path.as_str(), &*self.folder, name).map_err(|error| self.fail(error.desc()))?;
+        Ok(Channel { reader: File::from(reader), writer: Some(writer) })
     }
 
     fn fail(&self, cause: &str) -> Refusal {
         cannot(self.jvm.pid(), &format!("no pipe for its dump can be made in /tmp/{}: {cause}", self.name))
     }
 
-    /// Makes the paths in it lead nowhere, at once: what the JVM has not opened yet it cannot make any more.
+    /// Makes the paths in it lead nowhere, at once: what the JVM has not opened yet it can neither open nor make any
+    /// more. To be called before the pipes are closed.
     fn vanish(&mut self) {
         let Ok(_as_target) = self.jvm.guise() else { return };
         let other = format!("{}.gone", self.name);
@@ -198,13 +201,88 @@ impl<'a> Place<'a> {
             self.name = other;
         }
     }
+
+    /// Removes what a memini that was killed has left, and lets a JVM go on that still waits to open a FIFO there.
+    fn clear(jvm: &Jvm) {
+        let Ok(_as_target) = jvm.guise() else { return };
+        let path = format!("/proc/self/fd/{}", jvm.temporary().as_raw_fd());
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+            let Ok(folder) = open_place(jvm, name) else { continue };
+            // Between its making and its locking it must not be taken for one that was left.
+            let age = entry.metadata().ok().and_then(|status| status.modified().ok()?.elapsed().ok());
+            if age.is_none_or(|age| age < ABANDONED) {
+                continue;
+            }
+            // Who still uses it holds its lock.
+            if let Ok(folder) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+                drop(Self { jvm, name: name.to_owned(), folder });
+            }
+        }
+    }
+}
+
+/// So long after the last change in it, a folder that nobody has locked was left.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// What the names of these folders begin with.
+const PREFIX: &str = ".memini-";
+
+/// Opens a folder in the JVM's /tmp, if it is private to the JVM's user.
+fn open_place(jvm: &Jvm, name: &str) -> nix::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let folder = openat(jvm.temporary(), name, flags, Mode::empty())?;
+    let status = fstat(&folder)?;
+    if status.st_uid == jvm.status().user() && status.st_mode & 0o077 == 0 { Ok(folder) } else { Err(Errno::EPERM) }
+}
+
+/// Opens the FIFO for reading, without waiting. Whoever waits to write to it goes on.
+fn open_fifo(folder: &OwnedFd) -> nix::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fifo = openat(folder, "heap", flags, Mode::empty())?;
+    let kind = SFlag::from_bits_truncate(fstat(&fifo)?.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFIFO { Ok(File::from(fifo)) } else { Err(Errno::EEXIST) }
+}
+
+/// One way from the JVM to memini.
+struct Channel {
+    reader: File,
+    /// Held until the JVM has it open too, so that it does not look ended before.
+    writer: Option<OwnedFd>,
+}
+
+/// What came through a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Came {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing now.
+    Nothing,
+    /// Nobody has it open: nothing more, or nothing yet.
+    End,
+}
+
+impl Channel {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Came> {
+        match self.reader.read(buffer) {
+            Ok(0) => Ok(Came::End),
+            Ok(count) => {
+                self.writer = None;
+                Ok(Came::Bytes(count))
+            }
+            Err(error) if is_passing(&error) => Ok(Came::Nothing),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let _as_target = self.jvm.guise();
+        let _ = open_fifo(&self.folder);
         for name in ["heap", "heap.p0"] {
-            let _ = unlinkat(&self.folder, name, UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(&*self.folder, name, UnlinkatFlags::NoRemoveDir);
         }
         let _ = unlinkat(self.jvm.temporary(), self.name.as_str(), UnlinkatFlags::RemoveDir);
     }
@@ -329,53 +407,62 @@ fn lost(jvm: &Jvm, error: &io::Error) -> Refusal {
     cannot(jvm.pid(), &format!("its dump cannot be kept: {error}"))
 }
 
-fn through_fifo(
+fn through_one(
     jvm: &Jvm,
     place: &mut Place<'_>,
     mut keeper: Keeper,
     wishes: Wishes,
     end: Deadline,
+    reachable: bool,
 ) -> Result<Dump, Refusal> {
-    let mut fifo = place.fifo()?;
+    let mut channel = if reachable { place.pipe("heap") } else { place.fifo() }?;
     let answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
     let asked = answer.asked();
     let mut scan = Scan::file();
     let mut buffer = vec![0; CHUNK];
     let cut = loop {
-        let ready = ready(&[&fifo], &answer, end).map_err(|error| lost(jvm, &error))?;
-        if ready.is_empty() {
-            break Some(Cut::Time);
-        }
-        match fifo.read(&mut buffer) {
-            // Nobody has it open: the JVM has written everything, or it has said why it does not begin.
-            Ok(0) if scan.seen() > 0 || ready.contains(&ANSWER) => break None,
-            Ok(0) => {}
-            Ok(count) => {
-                let bytes = buffer.get_mut(..count).unwrap_or_default();
-                let kept = keeper.keep(&mut scan, bytes).map_err(|error| lost(jvm, &error))?;
-                if kept.is_some() {
-                    break kept;
-                }
-            }
-            Err(error) if is_passing(&error) => {}
-            Err(error) => return Err(lost(jvm, &error)),
+        let ready = match ready(&[&channel], &answer, end) {
+            Ok(ready) if ready.is_empty() => break Ok(Some(Cut::Time)),
+            Ok(ready) => ready,
+            Err(error) => break Err(error),
+        };
+        match channel.read(&mut buffer) {
+            Ok(Came::End) if scan.seen() > 0 => break Ok(None),
+            // It has not even begun, and says why.
+            Ok(Came::End | Came::Nothing) if ready.contains(&ANSWER) => break Ok(None),
+            Ok(Came::End | Came::Nothing) => {}
+            Ok(Came::Bytes(count)) => match keeper.keep(&mut scan, buffer.get_mut(..count).unwrap_or_default()) {
+                Ok(None) => {}
+                other => break other,
+            },
+            Err(error) => break Err(error),
         }
     };
     let pause = asked.elapsed();
+    if !matches!(cut, Ok(None)) {
+        place.vanish();
+    }
     // The JVM gets EPIPE for the rest, says that the dump is incomplete, and goes on.
-    drop(fifo);
-    conclude(jvm, keeper, answer, cut, scan.is_between_records(), pause)
+    drop(channel);
+    let cut = cut.map_err(|error| lost(jvm, &error))?;
+    conclude(jvm, place, keeper, answer, cut, scan.is_between_records(), pause)
 }
 
 /// Waits for the last word, and ends the file.
 fn conclude(
     jvm: &Jvm,
+    place: &Place<'_>,
     keeper: Keeper,
     answer: Answer,
     cut: Option<Cut>,
     at_border: bool,
     pause: Duration,
 ) -> Result<Dump, Refusal> {
+    if answer.is_outstanding(PATIENCE) {
+        // It may have been on its way into the FIFO when that was closed.
+        let _as_target = jvm.guise()?;
+        let _ = open_fifo(&place.folder);
+    }
     let told = Told::new(answer.within(LAST_WORD).text());
     if keeper.raw == 0 {
         return Err(cannot(jvm.pid(), &format!("it writes no dump but says {}", told.said)));
@@ -391,12 +478,13 @@ fn is_passing(error: &io::Error) -> bool {
 /// The number of the answer among what can be ready.
 const ANSWER: usize = usize::MAX;
 
-/// Waits until one of the files, by its place, or the answer can be read; empty when the time is over.
-fn ready(files: &[&File], answer: &Answer, end: Deadline) -> io::Result<Vec<usize>> {
+/// Waits until one of the channels, by its place, or the answer can be read; empty when the time is over.
+fn ready(channels: &[&Channel], answer: &Answer, end: Deadline) -> io::Result<Vec<usize>> {
     loop {
         let Some(left) = end.left() else { return Ok(Vec::new()) };
         let mut wait = Wait::new();
-        files.iter().enumerate().for_each(|(place, file)| wait.add(file.as_fd(), Interest::Read, place));
+        let channels = channels.iter().enumerate();
+        channels.for_each(|(place, channel)| wait.add(channel.reader.as_fd(), Interest::Read, place));
         wait.add(answer.stream().as_fd(), Interest::Read, ANSWER);
         wait.wait(Some(left))?;
         let ready: Vec<usize> = wait.ready().collect();
@@ -410,9 +498,9 @@ fn ready(files: &[&File], answer: &Answer, end: Deadline) -> io::Result<Vec<usiz
 ///
 /// These write names and classes to the path that they are given, and the objects to `PATH.p0`, which they append to the
 /// former at the end. A plain file there would have the size of the heap, and would be charged to the cgroup. A FIFO
-/// there would be worse: the JVM opens it within a safepoint, and if memini were killed just then, it would hang for
-/// ever. So `PATH.p0` leads to an unnamed pipe of memini's own, through /proc: to open that never waits, and fails if
-/// memini is gone. Once it is open, an empty file takes its place, so that there is nothing to append.
+/// there would be worse: the JVM opens it within a safepoint, and if memini were killed just then, the app would hang
+/// for ever. So it leads to a pipe without a name. Once that is open, an empty file takes its place, so that there is
+/// nothing to append.
 ///
 /// Of the first part the last stretch, up to the JVM's buffer, comes only after the second. Its place in the file is
 /// left free and filled then: readers want names before objects.
@@ -505,79 +593,73 @@ fn through_pair(
     end: Deadline,
 ) -> Result<Dump, Refusal> {
     let fail = |error: io::Error| lost(jvm, &error);
-    let mut fifo = place.fifo()?;
-    let (objects, writer) = crate::sys::spawn::pipe().map_err(fail)?;
-    let mut objects = File::from(objects);
-    // Held until the JVM has it open, so that the pipe does not look ended before.
-    let mut writer = Some(writer);
-    {
-        let _as_target = jvm.guise()?;
-        let link = format!("/proc/{}/fd/{}", crate::sys::process::own_id(), objects.as_raw_fd());
-        symlinkat(link.as_str(), &place.folder, "heap.p0").map_err(|error| place.fail(error.desc()))?;
-    }
+    let (mut first, mut second) = (place.pipe("heap")?, place.pipe("heap.p0")?);
     let answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
     let asked = answer.asked();
     let mut pair = Pair { keeper, held: Vec::new(), late: None };
-    let (mut names, mut heap) = (Scan::file(), Scan::records());
+    let (mut names, mut objects) = (Scan::file(), Scan::records());
     let mut buffer = vec![0; CHUNK];
     let mut pause: Option<Duration> = None;
     let cut = loop {
-        let open: &[&File] = if pause.is_some() { &[&fifo] } else { &[&fifo, &objects] };
-        let ready = ready(open, &answer, end).map_err(fail)?;
-        if ready.is_empty() {
-            break Some(Cut::Time);
-        }
+        let open: &[&Channel] = if pause.is_some() { &[&first] } else { &[&first, &second] };
+        let ready = match ready(open, &answer, end) {
+            Ok(ready) if ready.is_empty() => break Ok(Some(Cut::Time)),
+            Ok(ready) => ready,
+            Err(error) => break Err(error),
+        };
         // What the JVM wrote first is read first: all that is there of the first part precedes the second.
-        match fifo.read(&mut buffer) {
-            Ok(0) if names.seen() > 0 || ready.contains(&ANSWER) => break None,
-            Ok(count) if count > 0 => {
-                let bytes = buffer.get_mut(..count).unwrap_or_default();
-                let cut = pair.first(&mut names, bytes).map_err(fail)?;
-                if cut.is_some() {
-                    break cut;
-                }
-                continue;
-            }
-            Ok(_) => {}
-            Err(error) if is_passing(&error) => {}
-            Err(error) => return Err(fail(error)),
+        match first.read(&mut buffer) {
+            Ok(Came::Bytes(count)) => match pair.first(&mut names, buffer.get_mut(..count).unwrap_or_default()) {
+                Ok(None) => continue,
+                other => break other,
+            },
+            Ok(Came::End) if names.seen() > 0 => break Ok(None),
+            Ok(Came::End | Came::Nothing) if ready == [ANSWER] => break Ok(None),
+            Ok(Came::End | Came::Nothing) => {}
+            Err(error) => break Err(error),
         }
         if pause.is_some() || !ready.contains(&1) {
             continue;
         }
-        match objects.read(&mut buffer) {
-            Ok(0) => pause = Some(asked.elapsed()),
-            Ok(count) => {
-                if writer.take().is_some() {
-                    pair = pair.divide().map_err(fail)?;
+        match second.read(&mut buffer) {
+            Ok(Came::Bytes(count)) => {
+                if pair.late.is_none() {
+                    pair = match pair.divide() {
+                        Ok(pair) => pair,
+                        Err(error) => {
+                            place.vanish();
+                            return Err(fail(error));
+                        }
+                    };
                     replace_with_empty(place)?;
                 }
-                let bytes = buffer.get_mut(..count).unwrap_or_default();
-                let cut = pair.keeper.keep(&mut heap, bytes).map_err(fail)?;
-                if cut.is_some() {
-                    break cut;
+                match pair.keeper.keep(&mut objects, buffer.get_mut(..count).unwrap_or_default()) {
+                    Ok(None) => {}
+                    other => break other,
                 }
             }
-            Err(error) if is_passing(&error) => {}
-            Err(error) => return Err(fail(error)),
+            Ok(Came::End) => pause = Some(asked.elapsed()),
+            Ok(Came::Nothing) => {}
+            Err(error) => break Err(error),
         }
     };
-    if cut.is_some() {
-        // Before the pipes are closed: else it might make a plain file where the second pipe was.
+    if !matches!(cut, Ok(None)) {
+        // Else it might make a plain file where the second pipe was.
         place.vanish();
     }
     let pause = pause.unwrap_or_else(|| asked.elapsed());
-    let at_border = names.is_between_records() && heap.is_between_records();
-    drop((fifo, objects, writer));
+    let at_border = names.is_between_records() && objects.is_between_records();
+    drop((first, second));
+    let cut = cut.map_err(fail)?;
     let keeper = pair.join().map_err(fail)?;
-    conclude(jvm, keeper, answer, cut, at_border, pause)
+    conclude(jvm, place, keeper, answer, cut, at_border, pause)
 }
 
 fn replace_with_empty(place: &Place<'_>) -> Result<(), Refusal> {
     let _as_target = place.jvm.guise()?;
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    unlinkat(&place.folder, "heap.p0", UnlinkatFlags::NoRemoveDir)
-        .and_then(|()| openat(&place.folder, "heap.p0", flags, Mode::S_IRUSR | Mode::S_IWUSR))
+    unlinkat(&*place.folder, "heap.p0", UnlinkatFlags::NoRemoveDir)
+        .and_then(|()| openat(&*place.folder, "heap.p0", flags, Mode::S_IRUSR | Mode::S_IWUSR))
         .map(drop)
         .map_err(|error| place.fail(error.desc()))
 }
@@ -585,9 +667,9 @@ fn replace_with_empty(place: &Place<'_>) -> Result<(), Refusal> {
 /// Lets the JVM write to its disk, and reads that. It needs room for the whole heap there for a while.
 fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes) -> Result<Dump, Refusal> {
     let pid = jvm.pid();
-    let system = fstatfs(&place.folder).map_err(|error| lost(jvm, &error.into()))?;
+    let system = fstatfs(&*place.folder).map_err(|error| lost(jvm, &error.into()))?;
     if is_in_memory(system.filesystem_type()) {
-        return Err(cannot(pid, "this version dumps to disk, and its /tmp is on a tmpfs, whose content takes memory"));
+        return Err(cannot(pid, "it can only dump to disk, and its /tmp is on a tmpfs, whose content takes memory"));
     }
     // All that is resident, where it does not tell its heap.
     let heap = Heap::parse(&jvm.command("GC.heap_info").unwrap_or_default());
@@ -595,7 +677,7 @@ fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes)
     let free = system.blocks_available().saturating_mul(u64::try_from(system.block_size()).unwrap_or(0));
     if free < needed {
         let (free, needed) = (Size(free), Size(needed));
-        return Err(cannot(pid, &format!("this version dumps to disk, and its /tmp has {free} free of {needed} needed")));
+        return Err(cannot(pid, &format!("it can only dump to disk, and its /tmp has {free} free of {needed} needed")));
     }
     let answer = jvm.ask("jcmd", [&request(place, wishes.live, false), "", ""])?;
     let asked = answer.asked();
@@ -607,7 +689,7 @@ fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes)
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let opened = {
         let _as_target = jvm.guise()?;
-        openat(&place.folder, "heap", flags, Mode::empty())
+        openat(&*place.folder, "heap", flags, Mode::empty())
     };
     let mut raw = match opened {
         Ok(raw) => File::from(raw),
@@ -646,7 +728,7 @@ fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes)
 fn give_back(place: &Place<'_>) {
     let Ok(_as_target) = place.jvm.guise() else { return };
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    if let Ok(file) = openat(&place.folder, "heap", flags, Mode::empty()) {
+    if let Ok(file) = openat(&*place.folder, "heap", flags, Mode::empty()) {
         let _ = pages::let_go(file.as_fd(), 0, 0);
     }
 }

@@ -61,7 +61,7 @@ pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
     let used = heap.used.unwrap_or(histogram.bytes);
     let mut remarks = vec![where_it_is(used, &heap, &native, &status)];
     remarks.push(
-        "the pause is the time from the request to the end of the answer: the JVM stood still for most of it at the most"
+        "the pause was measured from the request to the end of the answer; the JVM stood still for no longer"
             .to_owned(),
     );
     if !limits.live {
@@ -296,10 +296,11 @@ impl Heap {
                 // What follows are parts of it.
                 break;
             }
-            let is_generation = ["garbage-first heap", "PSYoungGen", "ParOldGen", "PSOldGen", "ZHeap", "DefNew", "Tenured"]
-                .iter()
-                .any(|name| line.starts_with(name))
-                || line.contains("generation ");
+            let is_generation =
+                ["garbage-first heap", "PSYoungGen", "ParOldGen", "PSOldGen", "ZHeap", "DefNew", "Tenured"]
+                    .iter()
+                    .any(|name| line.starts_with(name))
+                    || line.contains("generation ");
             // Shenandoah: `65536K max, 65536K soft max, 4096K committed, 1234K used`.
             let is_reversed = line.ends_with("used") && line.contains("committed, ");
             if !(is_generation || is_reversed) {
@@ -374,8 +375,12 @@ fn where_it_is(used: u64, heap: &Heap, native: &[(String, u64)], status: &Status
         let _ = write!(text, " ({} set aside)", Size(committed));
     }
     let resident = status.resident.saturating_add(status.swap);
+    let _ = write!(text, ", {} resident in all", Size(resident));
+    // What is set aside need not be resident, so this is the least.
     let beside = resident.saturating_sub(heap.committed.unwrap_or(used));
-    let _ = write!(text, ", {} resident in all: at least {} are outside the heap", Size(resident), Size(beside));
+    if beside > 0 {
+        let _ = write!(text, ", at least {} of it outside the heap", Size(beside));
+    }
     let _ = write!(text, "; {} threads", status.threads);
     if let Some(metaspace) = heap.metaspace {
         let _ = write!(text, ", {} of metaspace", Size(metaspace));
@@ -463,7 +468,9 @@ mod unit {
     #[test]
     fn lines_without_sense_are_passed_over_and_huge_numbers_do_not_overflow() {
         let most = u64::MAX;
-        let text = format!("x\n1: 2\n: 1 2 x\n1: -1 2 x\n1: 99999999999999999999999 {most} a.B\n2: {most} {most} a.B\n3: 1 1\n");
+        let text = format!(
+            "x\n1: 2\n: 1 2 x\n1: -1 2 x\n1: 99999999999999999999999 {most} a.B\n2: {most} {most} a.B\n3: 1 1\n"
+        );
         let histogram = read(&text);
         assert_eq!(histogram.groups, [group("a.B", most, most)]);
         assert!(!histogram.whole);
@@ -494,7 +501,11 @@ mod unit {
         for (text, runtime, feature) in [
             ("OpenJDK 64-Bit Server VM version 17.0.15+6-Debian-1deb12u1\nJDK 17.0.15\n", "OpenJDK 17.0.15", Some(17)),
             ("OpenJDK 64-Bit Server VM version 25.432-b06\nJDK 8.0_432\n", "OpenJDK 8u432", Some(8)),
-            ("Java HotSpot(TM) 64-Bit Server VM version 21+35-LTS-2513\nJDK 21.0.0\n", "Java HotSpot(TM) 21.0.0", Some(21)),
+            (
+                "Java HotSpot(TM) 64-Bit Server VM version 21+35-LTS-2513\nJDK 21.0.0\n",
+                "Java HotSpot(TM) 21.0.0",
+                Some(21),
+            ),
             ("OpenJDK Server VM version 11.0.1+1\nJDK 11.0.1\n", "OpenJDK 11.0.1", Some(11)),
             ("", "HotSpot", None),
         ] {
@@ -505,18 +516,40 @@ mod unit {
 
     #[test]
     fn every_collector_tells_its_heap() {
-        let metaspace = " Metaspace       used 101K, committed 320K, reserved 1114112K\n  class space    used 3K, committed 128K\n";
+        let metaspace =
+            " Metaspace       used 101K, committed 320K, reserved 1114112K\n  class space    used 3K, committed 128K\n";
         for (text, used, committed) in [
-            (" garbage-first heap   total 65536K, used 4020K [0x00, 0x01)\n  region size 1024K, 3 young (3072K)\n", 4020, 65536),
+            (
+                " garbage-first heap   total 65536K, used 4020K [0x00, 0x01)\n  region size 1024K, 3 young (3072K)\n",
+                4020,
+                65536,
+            ),
             ("garbage-first heap   total reserved 131072K, committed 65536K, used 5098K [0x00, 0x01)\n", 5098, 65536),
-            (" PSYoungGen      total 9216K, used 1000K [0x0)\n  eden space 8192K, 15% used [0x0)\n ParOldGen       total 10240K, used 24K [0x0)\n  object space 10240K, 0% used [0x0)\n", 1024, 19456),
-            (" def new generation   total 9216K, used 1000K [0x0)\n  eden space 8192K,  12% used [0x)\n tenured generation   total 10240K, used 24K [0x0)\n   the space 10240K,   0% used [0x0)\n", 1024, 19456),
-            (" par new generation   total 9216K, used 1000K [0x0)\n concurrent mark-sweep generation total 10240K, used 24K [0x0)\n", 1024, 19456),
+            (
+                " PSYoungGen      total 9216K, used 1000K [0x0)\n  eden space 8192K, 15% used [0x0)\n ParOldGen       total 10240K, used 24K [0x0)\n  object space 10240K, 0% used [0x0)\n",
+                1024,
+                19456,
+            ),
+            (
+                " def new generation   total 9216K, used 1000K [0x0)\n  eden space 8192K,  12% used [0x)\n tenured generation   total 10240K, used 24K [0x0)\n   the space 10240K,   0% used [0x0)\n",
+                1024,
+                19456,
+            ),
+            (
+                " par new generation   total 9216K, used 1000K [0x0)\n concurrent mark-sweep generation total 10240K, used 24K [0x0)\n",
+                1024,
+                19456,
+            ),
             (" ZHeap           used 20M, capacity 64M, max capacity 512M\n", 20480, 65536),
-            ("Shenandoah Heap\n 65536K max, 65536K soft max, 4096K committed, 1234K used\n 256 x 256K regions\n", 1234, 4096),
+            (
+                "Shenandoah Heap\n 65536K max, 65536K soft max, 4096K committed, 1234K used\n 256 x 256K regions\n",
+                1234,
+                4096,
+            ),
         ] {
             let heap = Heap::parse(&format!("{text}{metaspace}"));
-            let expected = Heap { used: Some(used << 10), committed: Some(committed << 10), metaspace: Some(101 << 10) };
+            let expected =
+                Heap { used: Some(used << 10), committed: Some(committed << 10), metaspace: Some(101 << 10) };
             assert_eq!(heap, expected, "{text}");
         }
         assert_eq!(Heap::parse("java.lang.IllegalArgumentException: Unknown diagnostic command"), Heap::default());
@@ -528,15 +561,18 @@ mod unit {
             -                 Java Heap (reserved=65536KB, committed=65536KB)\n                            (mmap: reserved=65536KB)\n \n\
             -                     Class (reserved=1048702KB, committed=254KB)\n-                    Thread (reserved=22654KB, committed=1118KB)\n";
         let told = native(text);
-        assert_eq!(told, [("Java Heap".into(), 65536 << 10), ("Thread".into(), 1118 << 10), ("Class".into(), 254 << 10)]);
+        assert_eq!(
+            told,
+            [("Java Heap".into(), 65536 << 10), ("Thread".into(), 1118 << 10), ("Class".into(), 254 << 10)]
+        );
         assert!(native("Native memory tracking is not enabled\n").is_empty());
 
         let heap = Heap { used: Some(20 << 20), committed: Some(64 << 20), metaspace: Some(1 << 20) };
         let status = Status { threads: 23, resident: 100 << 20, ..Status::default() };
         assert_eq!(
             where_it_is(20 << 20, &heap, &told, &status),
-            "20 MiB of objects in the heap (64 MiB set aside), 100 MiB resident in all: at least 36 MiB are outside the \
-             heap; 23 threads, 1 MiB of metaspace; native memory: Thread 1.1 MiB, Class 254 KiB"
+            "20 MiB of objects in the heap (64 MiB set aside), 100 MiB resident in all, at least 36 MiB of it \
+             outside the heap; 23 threads, 1 MiB of metaspace; native memory: Thread 1.1 MiB, Class 254 KiB"
         );
     }
 }

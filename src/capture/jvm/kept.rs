@@ -68,7 +68,8 @@ impl Pages {
     }
 
     fn give_back(&mut self) {
-        let (Ok(gone), Ok(begun), Ok(at)) = (self.gone.try_into(), self.begun.try_into(), i64::try_from(self.at)) else {
+        let (Ok(gone), Ok(begun), Ok(at)) = (self.gone.try_into(), self.begun.try_into(), i64::try_from(self.at))
+        else {
             return;
         };
         let range = |from: i64, to: i64| (from, to.saturating_sub(from));

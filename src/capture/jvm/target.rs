@@ -143,9 +143,9 @@ impl Target {
             ))),
             Ok(Kind::Other) => Err(Refusal::NotMine),
             // The command line is everybody's to read, so that a JVM of another user is not passed over in silence.
-            Err(error) if self.is_called_java() => {
-                Err(Refusal::Cannot(format!("cannot read /proc/{pid}/maps: {error}; the heap of this JVM is not looked at")))
-            }
+            Err(error) if self.is_called_java() => Err(Refusal::Cannot(format!(
+                "cannot read /proc/{pid}/maps: {error}; the heap of this JVM is not looked at"
+            ))),
             Err(_) => Err(Refusal::NotMine),
         }
     }
