@@ -39,6 +39,16 @@ impl KernelFile {
         Self::open(path).ok()
     }
 
+    /// Has the kernel make now what it keeps for reading this file: a buffer of 4 KiB that is charged to the group. A first
+    /// read while the group is full would call the OOM killer, with memini itself among those that it may kill.
+    pub fn warmed(self) -> Self {
+        if let Some(file) = &self.file {
+            // What cannot be read now may be later, and says so then.
+            let _ = pread(file, &mut [0]);
+        }
+        self
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path

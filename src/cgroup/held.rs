@@ -18,7 +18,7 @@ pub struct Held {
 impl Held {
     /// Opens it below `root`.
     pub fn open(root: &Path) -> Self {
-        Self { meminfo: KernelFile::open_optional(root.join("proc/meminfo")) }
+        Self { meminfo: KernelFile::open_optional(root.join("proc/meminfo")).map(KernelFile::warmed) }
     }
 
     /// Bytes that reclaim could not free.

@@ -42,7 +42,7 @@ impl V2 {
                 .map(|(folder, distance)| Group::open(folder, Scope::Ancestor(distance)))
                 .collect::<Result<_, _>>()?,
             events,
-            pressure: KernelFile::open_optional(own.join("memory.pressure")),
+            pressure: KernelFile::open_optional(own.join("memory.pressure")).map(KernelFile::warmed),
         })
     }
 
@@ -134,7 +134,7 @@ impl Group {
         Ok(Self {
             current: KernelFile::open(folder.join("memory.current"))?,
             max: KernelFile::open_optional(folder.join("memory.max")),
-            stat: KernelFile::open(folder.join("memory.stat"))?,
+            stat: KernelFile::open(folder.join("memory.stat"))?.warmed(),
             swap_current: KernelFile::open_optional(folder.join("memory.swap.current")),
             swap_max: KernelFile::open_optional(folder.join("memory.swap.max")),
             level: Level { scope, ..Level::default() },
