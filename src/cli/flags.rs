@@ -41,13 +41,14 @@ pub enum Heading {
     Init,
     /// What memini says.
     Logging,
-    /// For `memini check` alone.
-    Check,
+    /// For memini's own commands alone.
+    Commands,
 }
 
 impl Heading {
     /// In the order of the help.
-    pub const ALL: [Self; 6] = [Self::Watching, Self::Evidence, Self::Stopping, Self::Init, Self::Logging, Self::Check];
+    pub const ALL: [Self; 6] =
+        [Self::Watching, Self::Evidence, Self::Stopping, Self::Init, Self::Logging, Self::Commands];
 
     /// As the help prints it.
     pub const fn title(self) -> &'static str {
@@ -57,7 +58,7 @@ impl Heading {
             Self::Stopping => "Stopping",
             Self::Init => "Init",
             Self::Logging => "Logging",
-            Self::Check => "memini check",
+            Self::Commands => "memini check, memini capture",
         }
     }
 }
@@ -121,6 +122,11 @@ impl Flag {
                 .value_parser(value_parser!(OsString)),
         }
     }
+}
+
+/// The same for memini's own commands: their options may stand after their words.
+pub fn command_of_memini() -> Command {
+    command().mut_arg(COMMAND, |arg| arg.trailing_var_arg(false))
 }
 
 /// The parser of options and command. Values are left as they are: they may come from the environment as well.
@@ -320,8 +326,13 @@ flags! {
         detail: "",
     };
     JSON Flag {
-        long: "json", short: None, takes: Takes::Switch, default: "", heading: Heading::Check,
+        long: "json", short: None, takes: Takes::Switch, default: "", heading: Heading::Commands,
         brief: "print what was found for machines",
+        detail: "",
+    };
+    SINCE Flag {
+        long: "since", short: None, takes: Takes::Path, default: "", heading: Heading::Commands,
+        brief: "tell what has grown since 'capture --json' printed this",
         detail: "",
     };
 }

@@ -482,7 +482,7 @@ fn described(line: Line) -> String {
             options.value_source(flag.long).is_some_and(|source| source == clap::parser::ValueSource::CommandLine)
         })
     });
-    format!("{:?} {} {:?}", line.command, line.is_check, given.unwrap_or(false))
+    format!("{:?} {} {:?}", line.command, line.verb == Some(Verb::Check), given.unwrap_or(false))
 }
 
 /// Words as they come in practice, and some that do not.

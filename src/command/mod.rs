@@ -1,5 +1,6 @@
 //! One file a verb.
 
+pub mod capture;
 pub mod check;
 pub mod guardian;
 pub mod hook;

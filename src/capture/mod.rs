@@ -1,0 +1,9 @@
+//! Built-in evidence: recipes that look at a process from outside and tell who holds its memory.
+//!
+//! Everything here runs in workers and one-shot commands, never in PID 1.
+
+pub mod census;
+pub mod proc;
+pub mod python;
+pub mod snapshot;
+pub mod suspects;

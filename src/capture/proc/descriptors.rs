@@ -1,0 +1,187 @@
+//! What a process has open, by kind.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+
+use procfs::net::TcpState;
+use procfs::process::{FDTarget, Process};
+use serde::{Deserialize, Serialize};
+
+/// How many different files are kept apart while counting, and how many are named in the end.
+const FILES: usize = 512;
+const NAMED: usize = 5;
+
+/// The descriptors of one process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptors {
+    /// How many there are.
+    pub count: u64,
+    /// By kind: `file`, `deleted file`, `pipe`, `eventfd`, `tcp established`, `tcp close-wait`, `unix socket`, …
+    pub kinds: BTreeMap<String, u64>,
+    /// What deleted files that are still open hold on their disks; bytes.
+    pub deleted_bytes: u64,
+    /// The files that are opened most often, and how often.
+    pub files: Vec<(String, u64)>,
+}
+
+impl Descriptors {
+    /// Counts them.
+    ///
+    /// # Errors
+    /// Where they may not be listed.
+    pub fn of(process: &Process) -> io::Result<Self> {
+        let mut descriptors = Self::default();
+        let mut sockets: Vec<u64> = Vec::new();
+        let mut files: HashMap<String, u64> = HashMap::new();
+        let mut deleted: HashMap<(u64, u64), u64> = HashMap::new();
+        let listed = process.fd().map_err(|error| io::Error::other(error.to_string()))?;
+        // One that is closed meanwhile is left out.
+        for descriptor in listed.filter_map(Result::ok) {
+            descriptors.count = descriptors.count.saturating_add(1);
+            let kind = match descriptor.target {
+                FDTarget::Socket(inode) => {
+                    sockets.push(inode);
+                    continue;
+                }
+                FDTarget::Path(path) => {
+                    let path = path.display().to_string();
+                    let is_deleted = path.ends_with(" (deleted)");
+                    if is_deleted {
+                        let link = format!("/proc/{}/fd/{}", process.pid, descriptor.fd);
+                        if let Ok(data) = std::fs::metadata(link) {
+                            deleted.insert((data.dev(), data.ino()), data.blocks().saturating_mul(512));
+                        }
+                    }
+                    let kind = file_kind(&path, is_deleted);
+                    if files.len() < FILES || files.contains_key(&path) {
+                        let count = files.entry(path).or_default();
+                        *count = count.saturating_add(1);
+                    }
+                    kind.to_owned()
+                }
+                FDTarget::Pipe(_) => "pipe".to_owned(),
+                FDTarget::Net(_) => "namespace".to_owned(),
+                FDTarget::MemFD(_) => "memfd".to_owned(),
+                FDTarget::AnonInode(name) => name.trim_matches(['[', ']']).to_owned(),
+                FDTarget::Other(kind, _) | FDTarget::Unknown(kind, _) => kind,
+            };
+            descriptors.add(kind);
+        }
+        descriptors.add_sockets(process, sockets);
+        descriptors.deleted_bytes = deleted.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        let mut files: Vec<(String, u64)> = files.into_iter().collect();
+        files.sort_unstable_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+        files.truncate(NAMED);
+        descriptors.files = files;
+        Ok(descriptors)
+    }
+
+    fn add(&mut self, kind: String) {
+        let count = self.kinds.entry(kind).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// The kernel tells a socket's kind only in the tables of the process's network namespace.
+    fn add_sockets(&mut self, process: &Process, mut sockets: Vec<u64>) {
+        sockets.sort_unstable();
+        let mut found: HashMap<u64, &'static str> = HashMap::new();
+        let mut note = |inode: u64, kind| {
+            if sockets.binary_search(&inode).is_ok() {
+                found.insert(inode, kind);
+            }
+        };
+        for entry in [process.tcp(), process.tcp6()].into_iter().flatten().flatten() {
+            note(entry.inode, tcp_kind(&entry.state));
+        }
+        for entry in [process.udp(), process.udp6()].into_iter().flatten().flatten() {
+            note(entry.inode, "udp");
+        }
+        for entry in process.unix().into_iter().flatten() {
+            note(entry.inode, "unix socket");
+        }
+        for inode in &sockets {
+            // Neither bound nor connected, or closed by the other side and forgotten: such a socket is in no table.
+            self.add((*found.get(inode).unwrap_or(&"socket")).to_owned());
+        }
+    }
+}
+
+fn file_kind(path: &str, is_deleted: bool) -> &'static str {
+    match path {
+        _ if is_deleted && path.starts_with("/dev/shm/") => "deleted shared memory",
+        _ if is_deleted => "deleted file",
+        _ if path.starts_with("/dev/shm/") => "shared memory",
+        _ if path.starts_with("/dev/") => "device",
+        _ => "file",
+    }
+}
+
+const fn tcp_kind(state: &TcpState) -> &'static str {
+    match state {
+        TcpState::Established => "tcp established",
+        TcpState::Listen => "tcp listen",
+        // The other side has closed, and the app has not.
+        TcpState::CloseWait => "tcp close-wait",
+        TcpState::SynSent | TcpState::SynRecv | TcpState::NewSynRecv => "tcp connecting",
+        TcpState::FinWait1 | TcpState::FinWait2 | TcpState::TimeWait | TcpState::LastAck | TcpState::Closing => {
+            "tcp closing"
+        }
+        TcpState::Close => "tcp closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn each_descriptor_is_counted_by_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("often");
+        std::fs::write(&path, "x").unwrap();
+        let before = Descriptors::of(&Process::myself().unwrap()).unwrap();
+        let often: Vec<File> = (0..40).map(|_| File::open(&path).unwrap()).collect();
+        let gone: Vec<File> = (0..7)
+            .map(|number| {
+                let path = folder.path().join(format!("gone{number}"));
+                std::fs::write(&path, vec![b'x'; 100_000]).unwrap();
+                let file = File::open(&path).unwrap();
+                std::fs::remove_file(&path).unwrap();
+                file
+            })
+            .collect();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let clients: Vec<TcpStream> =
+            (0..5).map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap()).collect();
+        let left: Vec<TcpStream> = (0..5).map(|_| listener.accept().unwrap().0).collect();
+        drop(left);
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let pair = UnixStream::pair().unwrap();
+        let pipe = crate::sys::spawn::pipe().unwrap();
+        let now = Descriptors::of(&Process::myself().unwrap()).unwrap();
+        // Other tests run beside this one.
+        let more = |kind: &str| {
+            let count = |descriptors: &Descriptors| descriptors.kinds.get(kind).copied().unwrap_or(0);
+            count(&now).saturating_sub(count(&before))
+        };
+        let wanted = [
+            ("file", 40),
+            ("deleted file", 7),
+            ("tcp listen", 1),
+            ("tcp close-wait", 5),
+            ("udp", 1),
+            ("unix socket", 2),
+            ("pipe", 2),
+        ];
+        for (kind, count) in wanted {
+            assert!(more(kind) >= count, "{kind}: {now:?}");
+        }
+        assert_eq!(now.files.first(), Some(&(path.display().to_string(), 40)));
+        assert!(now.deleted_bytes >= 700_000, "{now:?}");
+        drop((often, gone, clients, udp, pair, pipe));
+    }
+}

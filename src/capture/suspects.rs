@@ -1,0 +1,575 @@
+//! From snapshots to an answer: what has grown, where it is, and who holds it.
+//!
+//! Every snapshot is taken apart into things that can grow (a process's private memory, a type's objects, a container, sockets
+//! in a state, a file in memory). What is there in the newest one is compared with what was there in the oldest. A suspect's
+//! weight is the part of the whole growth that it explains; what tells more (a container's name) goes before what tells less
+//! (a type, a process).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::proc::Identity;
+use super::proc::memory::Kind;
+use super::snapshot::{Composition, Look, Snapshot};
+
+/// How many suspects are named.
+const NAMED: usize = 10;
+
+/// What a thread takes at the least: the kernel's stack, and the pages of its own that it has touched. Bytes.
+const PER_THREAD: u64 = 64 << 10;
+
+/// What an open descriptor takes at the least, in the kernel and in the app. Bytes.
+const PER_DESCRIPTOR: u64 = 4 << 10;
+
+/// So many more of them, and half as many again as before, are no coincidence.
+const MORE_THREADS: u64 = 20;
+const MORE_DESCRIPTORS: u64 = 100;
+const MORE_PROCESSES: u64 = 5;
+
+/// Growth below this part of all is no suspect, and below this one no answer.
+const NOTABLE: f64 = 0.05;
+const CONCLUSIVE: f64 = 0.30;
+
+/// Which process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// Its number.
+    pub pid: i32,
+    /// Its name for itself.
+    pub comm: String,
+}
+
+/// One thing that has grown.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Suspect {
+    /// What it is: `__main__.data: list`, `Grow$CartItem`, `tcp close-wait`, `threads`.
+    pub what: String,
+    /// Where that is: `heap of CPython 3.11.2`, `anonymous memory`, `/dev/shm`.
+    pub place: String,
+    /// Whose it is, if it is one process's.
+    pub process: Option<Who>,
+    /// What it takes now; bytes.
+    pub bytes: u64,
+    /// By how much that has grown; bytes. `None` if there is nothing to compare with.
+    pub growth: Option<i64>,
+    /// How many there are now, where they can be counted.
+    pub count: Option<u64>,
+    /// How many more these are.
+    pub count_growth: Option<i64>,
+    /// Bytes a second.
+    pub rate: Option<f64>,
+    /// 1: it has grown from each snapshot to the next; 0: it is as often smaller. `None` with fewer than three.
+    pub consistency: Option<f64>,
+    /// The rung of the ladder that it was seen from: 0 the kernel's numbers, 1 a census, 2 a dump.
+    pub rung: u8,
+    /// Where more can be read; relative to the incident's folder.
+    pub artifact: Option<String>,
+    /// The part of the growth that it explains, weighed by how much it tells. For the order alone.
+    #[serde(skip)]
+    weight: f64,
+}
+
+/// What can be said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Findings {
+    /// Where the memory is, in one sentence.
+    pub place: String,
+    /// How much more than in the first snapshot; bytes.
+    pub growth: Option<i64>,
+    /// The time between the first and the last.
+    pub span: Duration,
+    /// Who it may be, the most likely first.
+    pub suspects: Vec<Suspect>,
+    /// Whether the first of them explains enough to be called the answer.
+    pub is_conclusive: bool,
+}
+
+/// What is followed from one snapshot to the next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Private(Identity),
+    Outside(Identity),
+    Type(Identity, String),
+    Holder(Identity, String),
+    Threads(Identity),
+    Descriptors(Identity, String),
+    Program(String),
+    Shared(String),
+    Mount(String),
+    Kernel(&'static str),
+}
+
+/// How much of it, and how many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Amount {
+    bytes: u64,
+    count: Option<u64>,
+}
+
+/// A snapshot, taken apart.
+type Amounts = HashMap<Key, Amount>;
+
+fn take_apart(snapshot: &Snapshot) -> Amounts {
+    let mut amounts = Amounts::new();
+    let mut add = |key, bytes: u64, count: Option<u64>| {
+        let amount: &mut Amount = amounts.entry(key).or_default();
+        amount.bytes = amount.bytes.saturating_add(bytes);
+        amount.count = count.map(|count| amount.count.unwrap_or(0).saturating_add(count));
+    };
+    for look in &snapshot.processes {
+        let id = look.process.identity;
+        let private = private(look);
+        add(Key::Private(id), private, None);
+        add(Key::Program(look.process.comm.clone()), private, Some(1));
+        add(Key::Threads(id), look.process.threads.saturating_mul(PER_THREAD), Some(look.process.threads));
+        for (kind, count) in look.process.descriptors.iter().flat_map(|descriptors| &descriptors.kinds) {
+            add(Key::Descriptors(id, kind.clone()), count.saturating_mul(PER_DESCRIPTOR), Some(*count));
+        }
+        for (name, bytes) in look.process.memory.iter().flat_map(|memory| &memory.names) {
+            // Files of a mounted tmpfs are counted where they are, mapped or not.
+            if !name.starts_with("/dev/shm/") && !name.starts_with("[anon:") {
+                add(Key::Shared(name.clone()), *bytes, None);
+            }
+        }
+        let Some(census) = &look.census else { continue };
+        if let Some(heap) = census.heap {
+            add(Key::Outside(id), private.saturating_sub(heap), None);
+        }
+        for group in &census.groups {
+            add(Key::Type(id, group.name.clone()), group.bytes, Some(group.instances));
+        }
+        for holder in census.holders.iter().filter(|holder| !holder.name.is_empty()) {
+            add(Key::Holder(id, format!("{}: {}", holder.name, holder.kind)), holder.bytes, Some(holder.items));
+        }
+    }
+    for mount in &snapshot.mounts {
+        add(Key::Mount(mount.path.clone()), mount.used, Some(mount.files));
+    }
+    if let Some(composition) = &snapshot.composition {
+        for (name, bytes) in kernel(composition) {
+            add(Key::Kernel(name), bytes, None);
+        }
+    }
+    amounts
+}
+
+/// What the kernel holds on behalf of the group.
+const fn kernel(composition: &Composition) -> [(&'static str, u64); 4] {
+    [
+        ("socket buffers", composition.sock),
+        ("page tables", composition.pagetables),
+        ("kernel stacks", composition.kernel_stack),
+        ("unreclaimable kernel objects", composition.slab_unreclaimable),
+    ]
+}
+
+/// What nobody else holds.
+fn private(look: &Look) -> u64 {
+    let kinds = look.process.memory.iter().flat_map(|memory| &memory.kinds);
+    kinds.filter(|(kind, _)| **kind != Kind::Shared).fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
+}
+
+/// Compares the newest with the oldest; `snapshots` are in their order. With one there is no growth, only size.
+pub fn find(snapshots: &[&Snapshot]) -> Findings {
+    let Some((newest, earlier)) = snapshots.split_last() else { return Findings::default() };
+    let series: Vec<Amounts> = snapshots.iter().map(|snapshot| take_apart(snapshot)).collect();
+    let oldest = earlier.first();
+    let milliseconds = oldest.map_or(0, |oldest| newest.taken_ms.saturating_sub(oldest.taken_ms));
+    let case = Case { newest, series: &series, compares: oldest.is_some(), span: Duration::from_millis(milliseconds) };
+    case.findings()
+}
+
+struct Case<'a> {
+    newest: &'a Snapshot,
+    series: &'a [Amounts],
+    compares: bool,
+    span: Duration,
+}
+
+/// The part of the whole that is compared: growth where there is any, else size.
+fn positive(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn difference(now: u64, then: u64) -> i64 {
+    i64::try_from(i128::from(now).saturating_sub(i128::from(then))).unwrap_or(i64::MAX)
+}
+
+impl Case<'_> {
+    fn findings(&self) -> Findings {
+        let whole = self.whole();
+        let mut suspects: Vec<Suspect> = self
+            .newest_amounts()
+            .filter_map(|(key, amount)| self.suspect(key, amount, whole))
+            .filter(|suspect| suspect.weight >= NOTABLE)
+            .collect();
+        suspects.sort_by(|one, other| {
+            other.weight.total_cmp(&one.weight).then_with(|| (&one.place, &one.what).cmp(&(&other.place, &other.what)))
+        });
+        suspects.truncate(NAMED);
+        Findings {
+            place: self.place(whole),
+            growth: self.compares.then(|| self.whole_growth()),
+            span: self.span,
+            is_conclusive: self.compares && suspects.first().is_some_and(|first| first.weight >= CONCLUSIVE),
+            suspects,
+        }
+    }
+
+    fn newest_amounts(&self) -> impl Iterator<Item = (&Key, &Amount)> {
+        self.series.last().into_iter().flatten()
+    }
+
+    fn oldest(&self, key: &Key) -> Amount {
+        let oldest = self.series.first().filter(|_| self.compares);
+        oldest.and_then(|oldest| oldest.get(key)).cloned().unwrap_or_default()
+    }
+
+    /// By how much it has grown; all of it where there is nothing to compare with.
+    fn growth(&self, key: &Key) -> i64 {
+        let now = self.series.last().and_then(|amounts| amounts.get(key)).map_or(0, |amount| amount.bytes);
+        difference(now, self.oldest(key).bytes)
+    }
+
+    /// Places that do not overlap: together they are all that the group holds.
+    fn places(&self) -> Vec<(String, i64)> {
+        let mut places: HashMap<String, i64> = HashMap::new();
+        for (key, _) in self.newest_amounts() {
+            let name = match key {
+                Key::Private(id) => format!("private memory of {}", self.name(*id)),
+                Key::Shared(_) => "shared memory".to_owned(),
+                Key::Mount(path) => format!("files in memory ({path})"),
+                Key::Kernel(name) => format!("the kernel's {name}"),
+                _ => continue,
+            };
+            let sum = places.entry(name).or_default();
+            *sum = sum.saturating_add(self.growth(key));
+        }
+        let mut places: Vec<(String, i64)> = places.into_iter().collect();
+        places.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+        places
+    }
+
+    fn whole_growth(&self) -> i64 {
+        self.places().iter().fold(0, |sum: i64, (_, growth)| sum.saturating_add(*growth))
+    }
+
+    /// What all parts are compared with: what has grown, without what others have let go meanwhile.
+    fn whole(&self) -> u64 {
+        self.places().iter().fold(0, |sum: u64, (_, growth)| sum.saturating_add(positive(*growth)))
+    }
+
+    fn name(&self, id: Identity) -> String {
+        let comm = self.newest.find(id).map_or("?", |look| look.process.comm.as_str());
+        format!("{comm} (pid {})", id.pid)
+    }
+
+    fn place(&self, whole: u64) -> String {
+        let parts: Vec<String> = self
+            .places()
+            .into_iter()
+            .filter(|(_, growth)| positive(*growth) as f64 >= NOTABLE * whole as f64 && *growth > 0)
+            .take(3)
+            .map(|(name, growth)| format!("{:.0}% {name}", 100.0 * positive(growth) as f64 / whole.max(1) as f64))
+            .collect();
+        if parts.is_empty() { "nothing has grown".to_owned() } else { parts.join(", ") }
+    }
+
+    fn suspect(&self, key: &Key, amount: &Amount, whole: u64) -> Option<Suspect> {
+        let then = self.oldest(key);
+        let growth = difference(amount.bytes, then.bytes);
+        let more = amount.count.map(|count| difference(count, then.count.unwrap_or(0)));
+        let part = positive(growth) as f64 / whole.max(1) as f64;
+        let (identity, what, place, rung) = self.description(key)?;
+        let weight = self.weight(key, part, positive(more.unwrap_or(0)), then.count.unwrap_or(0))?;
+        let seconds = self.span.as_secs_f64();
+        Some(Suspect {
+            what,
+            place,
+            process: identity.map(|id| Who {
+                pid: id.pid,
+                comm: self.newest.find(id).map(|look| look.process.comm.clone()).unwrap_or_default(),
+            }),
+            bytes: amount.bytes,
+            growth: self.compares.then_some(growth),
+            count: amount.count,
+            count_growth: more.filter(|_| self.compares),
+            rate: (self.compares && seconds > 0.0).then(|| growth as f64 / seconds),
+            consistency: self.consistency(key),
+            rung,
+            artifact: None,
+            weight,
+        })
+    }
+
+    /// Whose it is, what, where, and from which rung it was seen.
+    fn description(&self, key: &Key) -> Option<(Option<Identity>, String, String, u8)> {
+        let runtime = |id: &Identity| {
+            let census = self.newest.find(*id).and_then(|look| look.census.as_ref());
+            census.map_or_else(|| "the runtime".to_owned(), |census| census.runtime.clone())
+        };
+        Some(match key {
+            Key::Private(id) => (Some(*id), self.largest_kind(*id), "private memory".into(), 0),
+            Key::Outside(id) => {
+                (Some(*id), format!("memory outside the heap of {}", runtime(id)), "private memory".into(), 1)
+            }
+            Key::Type(id, name) => (Some(*id), name.clone(), format!("heap of {}", runtime(id)), 1),
+            Key::Holder(id, name) => (Some(*id), name.clone(), format!("heap of {}", runtime(id)), 1),
+            Key::Threads(id) => (Some(*id), "threads".into(), "stacks".into(), 0),
+            Key::Descriptors(id, kind) => (Some(*id), kind.clone(), "descriptors".into(), 0),
+            Key::Program(comm) => (None, format!("processes of {comm}"), "process tree".into(), 0),
+            Key::Shared(name) => (None, name.clone(), "shared memory".into(), 0),
+            Key::Mount(path) => {
+                let mount = self.newest.mounts.iter().find(|mount| mount.path == *path)?;
+                let what = match mount.largest.first() {
+                    Some((name, bytes)) if *bytes >= mount.used / 2 => format!("{}/{name}", path.trim_end_matches('/')),
+                    _ => format!("files in {path}"),
+                };
+                (None, what, path.clone(), 0)
+            }
+            Key::Kernel(name) => (None, (*name).to_owned(), "the kernel".into(), 0),
+        })
+    }
+
+    /// What kind of mapping holds most of a process's private memory.
+    fn largest_kind(&self, id: Identity) -> String {
+        let memory = self.newest.find(id).and_then(|look| look.process.memory.as_ref());
+        let kinds = memory.into_iter().flat_map(|memory| &memory.kinds).filter(|(kind, _)| **kind != Kind::Shared);
+        match kinds.max_by_key(|(_, bytes)| **bytes).map(|(kind, _)| *kind) {
+            Some(Kind::Heap) => "malloc's heap",
+            Some(Kind::Stack) => "the main stack",
+            Some(Kind::File) => "private copies of files",
+            Some(Kind::Anonymous | Kind::Shared) | None => "anonymous memory",
+        }
+        .to_owned()
+    }
+
+    /// The part that it explains, more for what tells more. `None`: it is no suspect.
+    fn weight(&self, key: &Key, part: f64, more: u64, before: u64) -> Option<f64> {
+        let is_surge = |least: u64| self.compares && more >= least && more >= before / 2;
+        let share_of_many = |many: f64| more as f64 / (more as f64 + many);
+        Some(match key {
+            Key::Holder(..) => part * 1.2,
+            // A class of the app's own tells more than what all classes are made of.
+            Key::Type(_, name) if is_common(name) => part * 0.7,
+            Key::Type(..) => part * 1.1,
+            Key::Outside(..) => part,
+            // Only where nothing better is known of it.
+            Key::Private(id) if self.has_census(*id) => part * 0.3,
+            Key::Private(_) => part * 0.9,
+            Key::Threads(_) if is_surge(MORE_THREADS) => part.max(0.9 * share_of_many(100.0)),
+            Key::Descriptors(..) if is_surge(MORE_DESCRIPTORS) => part.max(0.9 * share_of_many(500.0)),
+            Key::Program(_) if is_surge(MORE_PROCESSES) => part * 1.3,
+            Key::Threads(_) | Key::Descriptors(..) | Key::Program(_) => return None,
+            Key::Shared(_) | Key::Mount(_) | Key::Kernel(_) => part,
+        })
+    }
+
+    fn has_census(&self, id: Identity) -> bool {
+        self.newest.find(id).is_some_and(|look| look.census.is_some())
+    }
+
+    fn consistency(&self, key: &Key) -> Option<f64> {
+        let bytes: Vec<u64> =
+            self.series.iter().map(|amounts| amounts.get(key).map_or(0, |amount| amount.bytes)).collect();
+        if bytes.len() < 3 {
+            return None;
+        }
+        let steps: Vec<i64> = bytes
+            .windows(2)
+            .map(|pair| match pair {
+                [then, now] => difference(*now, *then),
+                _ => 0,
+            })
+            .collect();
+        let up: i64 = steps.iter().filter(|step| **step > 0).sum();
+        let all: i64 = steps.iter().map(|step| step.saturating_abs()).sum();
+        Some(if all == 0 { 0.0 } else { up as f64 / all as f64 })
+    }
+}
+
+/// Types that everything is made of.
+fn is_common(name: &str) -> bool {
+    const COMMON: [&str; 20] = [
+        "str",
+        "bytes",
+        "bytearray",
+        "int",
+        "float",
+        "list",
+        "dict",
+        "tuple",
+        "set",
+        "function",
+        "cell",
+        "type",
+        "java.lang.String",
+        "java.lang.Object",
+        "java.lang.Integer",
+        "java.lang.Long",
+        "java.util.HashMap$Node",
+        "java.util.ArrayList",
+        "java.util.HashMap",
+        "java.util.concurrent.ConcurrentHashMap$Node",
+    ];
+    name.ends_with("[]") || COMMON.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::census::{Census, Group, Holder};
+    use crate::capture::proc::Process;
+    use crate::capture::proc::descriptors::Descriptors;
+    use crate::capture::proc::memory::Memory;
+    use crate::capture::proc::tmpfs::Mount;
+
+    const MIB: u64 = 1 << 20;
+
+    fn look(pid: i32, comm: &str, private: u64) -> Look {
+        let memory = Memory { kinds: [(Kind::Anonymous, private * MIB)].into(), ..Memory::default() };
+        let process = Process {
+            identity: Identity { pid, start: 7 },
+            comm: comm.into(),
+            threads: 4,
+            memory: Some(memory),
+            descriptors: Some(Descriptors::default()),
+            ..Process::default()
+        };
+        Look { process, ..Look::default() }
+    }
+
+    fn census(groups: &[(&str, u64, u64)], holders: &[(&str, u64, u64)], heap: Option<u64>) -> Option<Census> {
+        let groups = groups.iter().map(|(name, instances, bytes)| Group {
+            name: (*name).into(),
+            instances: *instances,
+            bytes: bytes * MIB,
+        });
+        let holders = holders.iter().map(|(name, items, bytes)| Holder {
+            name: (*name).into(),
+            kind: "list".into(),
+            items: *items,
+            bytes: bytes * MIB,
+        });
+        let (groups, holders) = (groups.collect(), holders.collect());
+        Some(Census {
+            runtime: "CPython 3.11".into(),
+            heap: heap.map(|heap| heap * MIB),
+            groups,
+            holders,
+            ..Census::default()
+        })
+    }
+
+    fn snapshot(seconds: u64, processes: Vec<Look>) -> Snapshot {
+        Snapshot { taken_ms: seconds * 1000, process_count: processes.len() as u64, processes, ..Snapshot::default() }
+    }
+
+    fn top(snapshots: &[&Snapshot]) -> (String, Findings) {
+        let findings = find(snapshots);
+        (findings.suspects.first().map(|suspect| suspect.what.clone()).unwrap_or_default(), findings)
+    }
+
+    #[test]
+    fn a_named_container_goes_before_the_types_in_it_and_before_the_process() {
+        let at = |seconds, items: u64| {
+            let mut grown = look(12, "python3", 40 + items);
+            grown.census = census(
+                &[("str", items * 1000, items), ("list", 9, 1)],
+                &[("__main__.data", items * 1000, items)],
+                None,
+            );
+            snapshot(seconds, vec![grown, look(1, "sh", 2)])
+        };
+        let (what, findings) = top(&[&at(0, 10), &at(100, 60), &at(200, 310)]);
+        assert_eq!(what, "__main__.data: list");
+        let first = &findings.suspects[0];
+        assert_eq!((first.bytes, first.growth, first.count_growth), (310 * MIB, Some(300 * MIB as i64), Some(300_000)));
+        assert_eq!((first.rate, first.consistency, first.rung), (Some(1.5 * MIB as f64), Some(1.0), 1));
+        assert_eq!(first.process, Some(Who { pid: 12, comm: "python3".into() }));
+        assert_eq!(findings.place, "100% private memory of python3 (pid 12)");
+        assert!(findings.is_conclusive);
+    }
+
+    #[test]
+    fn a_class_of_the_apps_own_goes_before_what_all_classes_are_made_of() {
+        let at = |seconds, mebibytes: u64| {
+            let mut grown = look(9, "java", 100 + 2 * mebibytes);
+            grown.census = census(
+                &[("byte[]", mebibytes, mebibytes), ("shop.CartItem", mebibytes, mebibytes * 4 / 5)],
+                &[],
+                Some(50 + 2 * mebibytes),
+            );
+            snapshot(seconds, vec![grown])
+        };
+        assert_eq!(top(&[&at(0, 10), &at(60, 200)]).0, "shop.CartItem");
+    }
+
+    #[test]
+    fn what_is_outside_the_heap_is_said_to_be_there() {
+        let at = |seconds, private| {
+            let mut grown = look(9, "java", private);
+            grown.census = census(&[("byte[]", 1000, 60)], &[], Some(80));
+            snapshot(seconds, vec![grown])
+        };
+        let (what, findings) = top(&[&at(0, 100), &at(60, 500)]);
+        assert_eq!(what, "memory outside the heap of CPython 3.11");
+        assert!(findings.is_conclusive);
+    }
+
+    #[test]
+    fn what_is_no_heap_at_all_is_named_too() {
+        let before = snapshot(0, vec![look(5, "app", 50)]);
+        let mut threads = snapshot(60, vec![look(5, "app", 90)]);
+        threads.processes[0].process.threads = 900;
+        assert_eq!(top(&[&before, &threads]).0, "threads");
+
+        let mut sockets = snapshot(60, vec![look(5, "app", 60)]);
+        sockets.processes[0].process.descriptors.as_mut().unwrap().kinds = [("tcp close-wait".into(), 4000)].into();
+        assert_eq!(top(&[&before, &sockets]).0, "tcp close-wait");
+
+        let mut files = snapshot(60, vec![look(5, "app", 51)]);
+        let largest = vec![("queue".into(), 300 * MIB)];
+        files.mounts = vec![Mount { path: "/dev/shm".into(), used: 310 * MIB, files: 3, largest, is_partial: false }];
+        assert_eq!(top(&[&before, &files]).0, "/dev/shm/queue");
+
+        let many = snapshot(60, (5..45).map(|pid| look(pid, "app", 8)).collect());
+        assert_eq!(top(&[&before, &many]).0, "processes of app");
+
+        let native = snapshot(60, vec![look(5, "app", 400)]);
+        let (what, findings) = top(&[&before, &native]);
+        assert_eq!((&what[..], findings.suspects[0].growth), ("anonymous memory", Some(350 * MIB as i64)));
+
+        let mut kernel = snapshot(60, vec![look(5, "app", 50)]);
+        kernel.composition = Some(Composition { sock: 200 * MIB, ..Composition::default() });
+        assert_eq!(top(&[&before, &kernel]).0, "socket buffers");
+    }
+
+    #[test]
+    fn one_moment_alone_shows_sizes_and_accuses_nobody() {
+        let (what, findings) = top(&[&snapshot(0, vec![look(5, "app", 400), look(6, "small", 1)])]);
+        assert_eq!((&what[..], findings.is_conclusive, findings.growth), ("anonymous memory", false, None));
+        assert_eq!(findings.suspects[0].growth, None);
+        assert_eq!(find(&[]), Findings::default());
+    }
+
+    #[test]
+    fn what_shrinks_or_stays_is_no_suspect() {
+        let (before, after) = (snapshot(0, vec![look(5, "app", 400)]), snapshot(60, vec![look(5, "app", 300)]));
+        for newest in [&after, &before] {
+            let findings = find(&[&before, newest]);
+            assert_eq!((findings.suspects.len(), &findings.place[..]), (0, "nothing has grown"));
+            assert!(!findings.is_conclusive);
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_given_again_is_another_process() {
+        let before = snapshot(0, vec![look(5, "app", 400)]);
+        let mut after = snapshot(60, vec![look(5, "app", 410)]);
+        after.processes[0].process.identity.start = 8;
+        assert_eq!(find(&[&before, &after]).suspects[0].growth, Some(410 * MIB as i64));
+    }
+}
