@@ -3,6 +3,7 @@
 //! Everything here runs in workers and one-shot commands, never in PID 1.
 
 pub mod census;
+pub mod jvm;
 pub mod proc;
 pub mod python;
 pub mod snapshot;

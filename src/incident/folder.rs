@@ -100,6 +100,22 @@ impl Folder {
         Ok(File::from(openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
     }
 
+    /// Gives a file its final name, in place of what is there under it.
+    ///
+    /// # Errors
+    /// As renameat(2).
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&self.descriptor, from, &self.descriptor, to)?)
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As unlinkat(2).
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
     /// Writes a file whole or not at all: under another name first, then renamed.
     ///
     /// # Errors
