@@ -41,11 +41,11 @@ def used():
     stat = dict(line.split() for line in (GROUP / "memory.stat").read_text().splitlines())
     if "total_cache" in stat:
         usage = int((GROUP / "memory.usage_in_bytes").read_text())
-        clean = int(stat["total_inactive_file"]) + int(stat["total_active_file"]) - int(stat["total_dirty"]) - int(stat["total_writeback"])
+        files = int(stat["total_inactive_file"]) + int(stat["total_active_file"])
     else:
         usage = int((GROUP / "memory.current").read_text())
-        clean = int(stat["inactive_file"]) + int(stat["active_file"]) - int(stat["file_dirty"]) - int(stat["file_writeback"])
-    return usage - max(clean, 0)
+        files = int(stat["inactive_file"]) + int(stat["active_file"])
+    return usage - files
 
 
 class Heap:

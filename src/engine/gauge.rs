@@ -73,15 +73,14 @@ pub fn measure(level: &Level, kind: GaugeKind) -> Option<u64> {
     })
 }
 
-/// What reclaim could not free: all but clean file pages and half of the slab that calls itself reclaimable. (`file` is
-/// never subtracted: it holds tmpfs, which sits on the anonymous lists and is freed by nobody.)
+/// What reclaim could not free: all but file pages and half of the slab that calls itself reclaimable. (`file` is never
+/// subtracted: it holds tmpfs, which sits on the anonymous lists and is freed by nobody.)
+///
+/// Dirty file pages do not count, although they must be written first: reclaim has them written, and waits. An app whose heap
+/// grew while 40 to 110 MiB of a limit of 170 MiB were dirty met the OOM killer only when its heap alone was at 166 MiB.
 fn unreclaimable(usage: u64, stat: &Stat) -> u64 {
-    let clean = stat
-        .inactive_file
-        .saturating_add(stat.active_file)
-        .saturating_sub(stat.file_dirty)
-        .saturating_sub(stat.file_writeback);
-    usage.saturating_sub(clean).saturating_sub(stat.slab_reclaimable >> 1)
+    let files = stat.inactive_file.saturating_add(stat.active_file);
+    usage.saturating_sub(files).saturating_sub(stat.slab_reclaimable >> 1)
 }
 
 #[cfg(test)]
@@ -97,13 +96,14 @@ mod tests {
     }
 
     #[test]
-    fn clean_file_pages_and_half_the_reclaimable_slab_do_not_count() {
+    fn file_pages_and_half_the_reclaimable_slab_do_not_count() {
         let stat = Stat { inactive_file: 300, active_file: 200, slab_reclaimable: 50, ..Stat::default() };
         assert_eq!(gauged(&level(900, stat), GaugeKind::Unreclaimable), 900 - 500 - 25);
     }
 
     #[test]
-    fn pages_that_must_be_written_first_and_tmpfs_do_count() {
+    fn tmpfs_counts_and_pages_that_must_be_written_first_do_not() {
+        // PostgreSQL was stopped for 17 MiB of written pages that the disk had not taken yet.
         let stat = Stat {
             inactive_file: 300,
             file_dirty: 100,
@@ -113,17 +113,15 @@ mod tests {
             anon: 100,
             ..Stat::default()
         };
-        assert_eq!(gauged(&level(900, stat), GaugeKind::Unreclaimable), 900 - 150);
+        assert_eq!(gauged(&level(900, stat), GaugeKind::Unreclaimable), 900 - 300);
     }
 
     #[test]
     fn numbers_that_were_not_read_in_the_same_instant_never_wrap_around() {
         let more_clean_than_used = Stat { inactive_file: 5000, slab_reclaimable: 900, ..Stat::default() };
-        let more_dirty_than_file = Stat { inactive_file: 100, file_dirty: 300, ..Stat::default() };
         for kind in [GaugeKind::Unreclaimable, GaugeKind::WorkingSet] {
             assert_eq!(gauged(&level(900, more_clean_than_used), kind), 0, "{kind:?}");
         }
-        assert_eq!(gauged(&level(900, more_dirty_than_file), GaugeKind::Unreclaimable), 900);
     }
 
     #[test]

@@ -26,9 +26,8 @@ def read(name):
 def used():
     """The bytes of the group that reclaim could not free."""
     stat = dict(line.split() for line in read("memory.stat").splitlines())
-    clean = sum(int(stat[f"total_{key}"]) for key in ("inactive_file", "active_file"))
-    clean -= sum(int(stat[f"total_{key}"]) for key in ("dirty", "writeback"))
-    return int(read("memory.usage_in_bytes")) - max(clean, 0)
+    files = sum(int(stat[f"total_{key}"]) for key in ("inactive_file", "active_file"))
+    return int(read("memory.usage_in_bytes")) - files
 
 
 def hold(size):

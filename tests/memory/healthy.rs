@@ -24,6 +24,19 @@ fn page_cache_is_no_reason_for_anything() {
 }
 
 #[test]
+fn pages_that_the_disk_has_not_taken_yet_stop_nobody() {
+    // PostgreSQL was stopped because too little room was left to shut down in: 17 MiB of what it had just written counted.
+    let group = Group::new("dirty", 96);
+    let mut session = Memini::new(&group).app(&[]).start();
+    session.tell("to 79");
+    for _ in 0..3 {
+        session.tell("write $PLACE/large 96");
+    }
+    session.finish().assert_code(0).assert_silent("stopping").assert_silent("killing");
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
 fn a_plateau_below_the_stop_threshold_is_captured_and_left_alone() {
     let group = Group::new("plateau", 64);
     let mut session = Memini::new(&group).options(&["--cooldown", "0s"]).hook("capture=true").app(&[]).start();

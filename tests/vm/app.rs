@@ -110,8 +110,8 @@ fn used() -> i64 {
         let value = stat.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse::<i64>().expect("a number"))
     };
-    let clean = entry("inactive_file") + entry("active_file") - entry("file_dirty") - entry("file_writeback");
-    group("memory.current").trim().parse::<i64>().expect("a number") - clean.max(0)
+    let files = entry("inactive_file") + entry("active_file");
+    group("memory.current").trim().parse::<i64>().expect("a number") - files
 }
 
 /// Grows or shrinks at once until the group uses so much. It looks again and again: others may grow as well.
