@@ -18,6 +18,33 @@ pub struct Hook {
     pub text: String,
 }
 
+/// Which kinds of built-in evidence are taken besides the kernel's own numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipes {
+    /// The census of CPython.
+    pub python: bool,
+    /// The class histogram of HotSpot.
+    pub jvm: bool,
+}
+
+impl Recipes {
+    /// All of them.
+    pub const ALL: Self = Self { python: true, jvm: true };
+    /// None.
+    pub const NONE: Self = Self { python: false, jvm: false };
+    /// By their names, as they stand in `--capture`.
+    pub const NAMES: [(&str, Self); 3] = [
+        ("proc", Self::NONE),
+        ("python", Self { python: true, ..Self::NONE }),
+        ("jvm", Self { jvm: true, ..Self::NONE }),
+    ];
+
+    /// Both together.
+    pub const fn and(self, other: Self) -> Self {
+        Self { python: self.python | other.python, jvm: self.jvm | other.jvm }
+    }
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -43,6 +70,10 @@ pub struct Config {
     pub soft_limit: Option<u64>,
     /// `--hook`, in their order.
     pub hooks: Vec<Hook>,
+    /// `--capture`; `None`: off.
+    pub capture: Option<Recipes>,
+    /// `--baseline-after`.
+    pub baseline_after: Duration,
     /// `--hook-timeout`.
     pub hook_timeout: Duration,
     /// `--cooldown`.

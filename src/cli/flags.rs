@@ -232,6 +232,18 @@ flags! {
         brief: "how long a hook may run",
         detail: "Then its process group gets SIGTERM, and SIGKILL two seconds later.",
     };
+    CAPTURE Flag {
+        long: "capture", short: None, takes: Takes::Value("WHAT"), default: "auto", heading: Heading::Evidence,
+        brief: "the built-in evidence: auto, off, proc, python, jvm",
+        detail: "At each stage memini looks at the processes from outside and says who has grown: auto takes whatever fits a \
+                 process; names, separated by commas, take only these, and proc is always among them.",
+    };
+    BASELINE_AFTER Flag {
+        long: "baseline-after", short: None, takes: DURATION, default: "5min", heading: Heading::Evidence,
+        brief: "when the first look is taken, to compare with",
+        detail: "A time at which the app is usually up and steady. If memory reaches the trace stage before, that look is the \
+                 first.",
+    };
     COOLDOWN Flag {
         long: "cooldown", short: None, takes: DURATION, default: "5min", heading: Heading::Evidence,
         brief: "the least time between two captures",

@@ -32,6 +32,8 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
         gauge: values.one(&flags::GAUGE, |text| units::choice(text, &GAUGES))?,
         soft_limit: values.optional(&flags::LIMIT, units::size)?,
         hooks: values.list(&flags::HOOK, hook::parse)?,
+        capture: values.one(&flags::CAPTURE, units::recipes)?,
+        baseline_after: values.one(&flags::BASELINE_AFTER, units::duration)?,
         hook_timeout: values.one(&flags::HOOK_TIMEOUT, units::positive_duration)?,
         cooldown: values.one(&flags::COOLDOWN, units::duration)?,
         max_captures: values.one(&flags::MAX_CAPTURES, units::count)?,

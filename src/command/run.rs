@@ -211,6 +211,8 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
         gauge: config.gauge,
         soft_limit: config.soft_limit,
         hooks: config.hooks.iter().map(|hook| hook.stage).collect(),
+        evidence: config.capture.is_some(),
+        baseline_after: config.baseline_after,
         hook_timeout: config.hook_timeout,
         cooldown: config.cooldown,
         max_captures: config.max_captures,

@@ -1,0 +1,59 @@
+//! When the built-in evidence is taken: once a stage calls for it, as soon as memory leaves time for it.
+//!
+//! It takes some tenths of a second and a few megabytes: never while growth is being followed step by step, and never two at the
+//! same time. The first of all is the baseline, which the later ones are compared with.
+
+use super::Engine;
+use super::event::{Command, Note};
+use super::hooks::Work;
+use super::levels::View;
+use super::settings::Stage;
+use super::time::Moment;
+use super::watch::Incident;
+
+/// What is still to be taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Due {
+    /// For this stage.
+    stage: Option<Stage>,
+    /// Whether there is anything to compare with, or soon will be.
+    has_baseline: bool,
+}
+
+impl Due {
+    /// The incident is over: what it called for would tell of another time.
+    pub(super) fn forget(&mut self) {
+        self.stage = None;
+    }
+}
+
+impl Engine {
+    /// A stage calls for evidence. The highest one counts.
+    pub(super) fn call_for_evidence(&mut self, stage: Stage) {
+        if self.settings.evidence {
+            self.watch.due.stage = self.watch.due.stage.max(Some(stage));
+        }
+    }
+
+    /// Takes what is due, if now is the time.
+    pub(super) fn take_evidence(&mut self, view: &View, commands: &mut Vec<Command>) {
+        let Some(stage) = self.watch.due.stage.or_else(|| self.baseline_due()) else { return };
+        let is_busy = self.is_pressed() || self.brake.is_active() || self.runs.running(Work::Evidence).is_some();
+        if is_busy {
+            return;
+        }
+        self.watch.due = Due { stage: None, has_baseline: true };
+        if self.settings.dry_run {
+            commands.push(Command::Note(Note::EvidenceStarted { run: None, stage }));
+        } else {
+            self.runs.start_evidence(self.now, stage, view.sample.room, self.settings.hook_timeout, commands);
+        }
+    }
+
+    fn baseline_due(&self) -> Option<Stage> {
+        let is_calm = self.watch.incident == Incident::None && self.watch.stage == Stage::Normal;
+        let wanted = self.settings.evidence && !self.settings.dry_run && !self.watch.due.has_baseline;
+        let is_time = self.now >= Moment::default().after(self.settings.baseline_after);
+        (is_calm && wanted && is_time).then_some(Stage::Normal)
+    }
+}
