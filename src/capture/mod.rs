@@ -6,5 +6,6 @@ pub mod census;
 pub mod jvm;
 pub mod proc;
 pub mod python;
+pub mod sentences;
 pub mod snapshot;
 pub mod suspects;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::config::Recipes;
 use crate::engine::settings::Threshold;
 use crate::sys::signal::Signal;
 
@@ -194,6 +195,24 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
         None => String::new(),
     };
     Err(format!("not known; use {known}"))
+}
+
+/// What `--capture` says: `auto`, `off`, or names of recipes.
+pub fn recipes(text: &str) -> Result<Option<Recipes>, String> {
+    match text.trim() {
+        "auto" => return Ok(Some(Recipes::ALL)),
+        "off" => return Ok(None),
+        _ => {}
+    }
+    let mut recipes = Recipes::NONE;
+    for name in text.split(',') {
+        let known = Recipes::NAMES.iter().find(|(known, _)| *known == name.trim());
+        let Some((_, recipe)) = known else {
+            return Err(format!("{:?} is not known; use auto, off, or some of proc, python and jvm", name.trim()));
+        };
+        recipes = recipes.and(*recipe);
+    }
+    Ok(Some(recipes))
 }
 
 /// A path, made absolute here and now, without `.` and slashes at its end: a link is then seen to be one.

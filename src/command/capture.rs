@@ -36,10 +36,10 @@ pub struct Question {
 
 /// The answer as one object: a snapshot that can be compared with a later one, and what it says.
 #[derive(Serialize)]
-struct Answer<'a> {
+pub(super) struct Answer<'a> {
     #[serde(flatten)]
-    snapshot: &'a Snapshot,
-    findings: &'a Findings,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) findings: &'a Findings,
 }
 
 /// Answers: the text, with a newline at its end.
@@ -115,12 +115,12 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
     Ok(chosen)
 }
 
-fn is_worker(pid: i32) -> bool {
+pub(super) fn is_worker(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == "memini-worker")
 }
 
 /// The own group's.
-fn composition() -> Option<Composition> {
+pub(super) fn composition() -> Option<Composition> {
     let (_, choice) = choose::open("/".as_ref(), false);
     let level = choice.first.levels().iter().find(|level| level.scope == Scope::Own)?;
     let stat = level.stat?;

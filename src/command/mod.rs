@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub mod capture;
+pub mod evidence;
 pub mod check;
 pub mod guardian;
 pub mod hook;

@@ -2,13 +2,18 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::incident::folder::Folder;
-use crate::incident::record::Record;
+use crate::capture::sentences;
+use crate::capture::suspects::Findings;
+use crate::incident::record::{Found, Record};
 use crate::supervisor::report::Report;
+
+/// The longest file of evidence that is read back.
+const LONGEST_EVIDENCE: u64 = 8 << 20;
 
 /// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, and the file
 /// for the termination message (empty while the incident goes on).
@@ -32,7 +37,10 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     let opened = Folder::of_incident(dir, name).and_then(|folder| Ok((folder.enter("artifacts".as_ref())?, folder)));
     let (record, place) = match opened {
         Ok((artifacts, folder)) => {
-            let record = Record::new(journal, lost, artifacts.files());
+            let mut record = Record::new(journal, lost, artifacts.files());
+            if let Some(found) = record.newest_evidence().and_then(|file| found(&folder.path().join(file))) {
+                record.tell(found);
+            }
             match folder.replace("incident.json", record.json().as_bytes()) {
                 Ok(()) => Report::Written.send(),
                 Err(error) => {
@@ -51,6 +59,18 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     if !termination_log.is_empty() {
         write_termination_log(Path::new(termination_log), &record.message(&place));
     }
+}
+
+/// What the evidence of this file says. Without it, the file itself is still among the artifacts.
+fn found(path: &Path) -> Option<Found> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        findings: Findings,
+    }
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(LONGEST_EVIDENCE).read_to_end(&mut text).ok()?;
+    let Answer { findings } = serde_json::from_slice(&text).ok()?;
+    Some(Found { lines: sentences::lines(&findings), findings: serde_json::to_value(findings).ok()? })
 }
 
 fn read_journal(descriptor: i32, length: usize) -> std::io::Result<String> {

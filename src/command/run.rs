@@ -265,9 +265,15 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
         1 => "1 hook".to_owned(),
         count => format!("{count} hooks"),
     };
+    let evidence = match config.capture {
+        Some(Recipes::ALL) => "",
+        Some(Recipes::NONE) => "evidence of the kernel's only, ",
+        Some(_) => "some of the evidence, ",
+        None => "no evidence, ",
+    };
     let dry_run = if config.dry_run { ", dry run" } else { "" };
     log::info!(
-        "{version}, process {own}, runs {name} as process {}: {}, {limit}{ladder}; {hooks}{dry_run}, folder {}",
+        "{version}, process {own}, runs {name} as process {}: {}, {limit}{ladder}; {evidence}{hooks}{dry_run}, folder {}",
         app.id(),
         choice.description,
         config.dir.display()

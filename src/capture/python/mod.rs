@@ -50,7 +50,7 @@ use crate::process::folder::Folder;
 use crate::sys::process::ProcessId;
 
 /// How far a census may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// For how long the process may stand still.
     pub pause: Duration,
@@ -58,11 +58,13 @@ pub struct Limits {
     pub groups: usize,
     /// How many containers are told.
     pub holders: usize,
+    /// Told before a process is stopped, and with `None` when it goes on.
+    pub on_hold: fn(Option<ProcessId>),
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pause: Duration::from_millis(300), groups: 50, holders: 20 }
+        Self { pause: Duration::from_millis(300), groups: 50, holders: 20, on_hold: |_| {} }
     }
 }
 
@@ -103,7 +105,7 @@ pub fn census(process: ProcessId, limits: &Limits) -> Result<Census, Refusal> {
     let gone = || Refusal::Cannot(format!("process {process} ended while it was looked at; no census"));
     let mut pause = Duration::ZERO;
     for attempt in 1..=TRIES {
-        let stopped = Stopped::hold(&folder, process).map_err(|error| match error.raw_os_error() {
+        let stopped = Stopped::hold(&folder, process, limits.on_hold).map_err(|error| match error.raw_os_error() {
             Some(libc::ESRCH | libc::ENOENT) => gone(),
             _ => Refusal::Cannot(format!("cannot stop process {process}: {error}; no census")),
         })?;

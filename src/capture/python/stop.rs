@@ -21,20 +21,23 @@ const MOST_THREADS: usize = 1000;
 pub struct Stopped {
     process: ProcessId,
     since: Option<Instant>,
+    on_hold: fn(Option<ProcessId>),
 }
 
 impl Stopped {
-    /// Stops a process, and waits until each of its threads stands.
+    /// Stops a process, and waits until each of its threads stands. `on_hold` is told before, and with `None` when it goes on:
+    /// somebody else must see to that if this program is killed meanwhile.
     ///
     /// # Errors
     /// Where it may not be signalled, is gone, or has not stopped within a tenth of a second. It then goes on.
-    pub fn hold(folder: &Folder, process: ProcessId) -> io::Result<Self> {
+    pub fn hold(folder: &Folder, process: ProcessId, on_hold: fn(Option<ProcessId>)) -> io::Result<Self> {
         if stands(folder, process)? {
-            return Ok(Self { process, since: None });
+            return Ok(Self { process, since: None, on_hold });
         }
         let since = Instant::now();
+        on_hold(Some(process));
+        let stopped = Self { process, since: Some(since), on_hold };
         process::kill(process, Signal::STOP)?;
-        let stopped = Self { process, since: Some(since) };
         while !stands(folder, process)? {
             if since.elapsed() > LONGEST_WAIT {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "it has not stopped within a tenth of a second"));
@@ -67,6 +70,7 @@ impl Drop for Stopped {
         if self.since.is_some() {
             // Fails only where the process is gone.
             let _ = process::kill(self.process, Signal::CONT);
+            (self.on_hold)(None);
         }
     }
 }

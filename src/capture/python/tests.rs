@@ -192,7 +192,7 @@ impl Drop for App {
 
 /// Time enough for a build without optimization on a busy machine.
 fn patient() -> Limits {
-    Limits { pause: Duration::from_secs(20), groups: 1000, holders: 40 }
+    Limits { pause: Duration::from_secs(20), groups: 1000, holders: 40, ..Limits::default() }
 }
 
 fn group<'a>(census: &'a Census, name: &str) -> &'a Group {

@@ -1,0 +1,114 @@
+//! The built-in evidence: who has grown is named, in the log, in the record and in the last words.
+
+use std::fs;
+
+use crate::support::{Group, Memini, MIB, python, wait_until};
+
+/// Adds so many thousand strings of 1000 letters to a dict of the module.
+const LEAK: &str = r#"
+import sys
+cache = {}
+def leak(thousands):
+    for _ in range(thousands * 1000):
+        cache[len(cache)] = "x" * 1000 + str(len(cache))
+for line in sys.stdin:
+    leak(int(line))
+    print("done", line.strip(), flush=True)
+"#;
+
+fn leaking(group: &Group) -> Memini<'_> {
+    Memini::new(group).options(&["--baseline-after", "0s", "--cooldown", "0s", "-v"]).command(&[python(), "-c", LEAK])
+}
+
+#[test]
+fn who_has_grown_is_named_while_the_app_lives_on() {
+    let group = Group::new("named", 160);
+    let mut session = leaking(&group).start();
+    session.sees("looking at the processes, to compare with later");
+    session.sees("the processes were looked at");
+    session.tell("95");
+    session.sees_times("the processes were looked at", 2);
+    let line = session.sees("__main__.cache: dict");
+    assert!(line.contains("95000 (+95000)") && line.contains("heap of CPython 3."), "{line}");
+    session.tell("36");
+    session.sees_times("the processes were looked at", 3);
+    let ended = session.finish();
+    ended.assert_code(0);
+    let incident = ended.incident();
+    let evidence = &incident.json["evidence"];
+    let first = &evidence["suspects"][0];
+    assert_eq!(first["what"], "__main__.cache: dict", "{evidence}");
+    assert_eq!((first["consistency"].as_f64(), evidence["is_conclusive"].as_bool()), (Some(1.0), Some(true)));
+    assert!(first["growth"].as_u64().unwrap() > 100 * MIB, "{evidence}");
+    let file = evidence["file"].as_str().unwrap();
+    assert!(file.starts_with("artifacts/evidence-capture-"), "{file}");
+    let listed = incident.json["artifacts"].as_array().unwrap();
+    assert_eq!(listed.iter().filter(|artifact| artifact["file"] == file).count(), 1, "{listed:?}");
+    incident.assert_private();
+}
+
+#[test]
+fn the_last_words_name_who_has_grown() {
+    let group = Group::new("words", 160);
+    let memini = leaking(&group);
+    let words = memini.place().join("words");
+    fs::write(&words, "").unwrap();
+    let mut session = memini.options(&["--termination-log", words.to_str().unwrap(), "--stop-when", "level"]).start();
+    session.sees("the processes were looked at");
+    session.tell("100");
+    session.begin("200");
+    let ended = session.end();
+    ended.assert_code(75);
+    let words = fs::read_to_string(&words).unwrap();
+    assert!(words.contains("__main__.cache: dict"), "{words}\n{}", ended.log);
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn who_wants_none_gets_none() {
+    let group = Group::new("none", 160);
+    let mut session = leaking(&group).options(&["--capture", "off"]).start();
+    session.tell("110");
+    session.sees("trace:");
+    let ended = session.finish();
+    ended.assert_code(0).assert_silent("the processes").assert_silent("cache");
+    assert!(ended.incident().json["evidence"].is_null());
+}
+
+#[test]
+fn a_census_can_be_left_out() {
+    let group = Group::new("proc", 160);
+    let mut session = leaking(&group).options(&["--capture", "proc"]).start();
+    session.sees("the processes were looked at");
+    session.tell("110");
+    session.sees_times("the processes were looked at", 2);
+    let ended = session.finish();
+    ended.assert_code(0).assert_says("private memory").assert_silent("__main__");
+}
+
+#[test]
+fn where_no_room_is_left_no_census_is_taken_and_memini_says_so() {
+    let group = Group::new("room", 64);
+    let mut session = leaking(&group).options(&["--capture-at", "78%"]).start();
+    session.sees("the processes were looked at");
+    session.tell("40");
+    let ended = session.finish();
+    ended.assert_code(0).assert_says("the kernel's numbers must do");
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn an_app_goes_on_when_the_look_at_it_is_killed_while_it_stands_still() {
+    let group = Group::new("held", 512);
+    let mut session = leaking(&group).options(&["--baseline-after", "1s"]).start();
+    // Enough to look at for longer than it takes to find out.
+    session.tell("300");
+    let app = session.child("cache = {}");
+    let state = move || fs::read_to_string(format!("/proc/{app}/stat")).unwrap_or_default();
+    wait_until("the app stands still to be looked at", || state().contains(") T "));
+    let worker = session.child("__worker evidence");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), nix::sys::signal::Signal::SIGKILL).unwrap();
+    session.sees("its evidence is missing");
+    session.tell("1");
+    session.finish().assert_code(0);
+}
