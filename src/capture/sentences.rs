@@ -21,8 +21,7 @@ pub fn lines(findings: &Findings) -> Vec<String> {
 
 /// `+9.4 MiB  __main__.data: list, 12000001 (+9400000), +1.2 MiB/s [heap of CPython 3.11.2, python3 7]`
 pub fn line(suspect: &Suspect) -> String {
-    let mut text =
-        suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), |growth| Signed(growth).to_string());
+    let mut text = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), |growth| Signed(growth).to_string());
     // Writing to a String cannot fail.
     let _ = write!(text, "  {}", suspect.what.escape_debug());
     if let Some(count) = suspect.count {

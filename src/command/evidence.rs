@@ -1,8 +1,7 @@
 //! `__worker evidence`: looks at the app's processes, compares with what was seen before, and says who has grown.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::time::Duration;
 
 use crate::capture::census::{Census, Refusal};
 use crate::capture::sentences;
@@ -113,7 +112,8 @@ fn tree(app: i32) -> Result<Vec<i32>, String> {
 
 fn python_census(pid: i32) -> Result<Census, Refusal> {
     let Some(process) = ProcessId::new(pid) else { return Err(Refusal::NotMine) };
-    let limits = python::Limits { on_hold: |pid| Report::Holds(pid.map_or(0, ProcessId::get)).send(), ..Default::default() };
+    let limits =
+        python::Limits { on_hold: |pid| Report::Holds(pid.map_or(0, ProcessId::get)).send(), ..Default::default() };
     python::census(process, &limits)
 }
 
@@ -171,13 +171,15 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::fs;
     use std::os::fd::AsRawFd;
+
+    use super::*;
 
     #[test]
     fn what_was_seen_is_kept_but_not_without_end() {
         let keeper = crate::supervisor::evidence::keeper().unwrap();
-        for taken_ms in 0..10 {
+        for taken_ms in 0..10u64 {
             let mut seen = Seen::open(keeper.as_raw_fd()).unwrap();
             let times: Vec<u64> = seen.looks.iter().map(|look| look.taken_ms).collect();
             let newest = taken_ms.saturating_sub(MOST_LOOKS as u64 - 1).max(1)..taken_ms;
@@ -208,6 +210,6 @@ mod tests {
         assert_eq!(allowed(&order(Some(COST_OF_CENSUS))), Ok(Recipes::ALL));
         assert_eq!(allowed(&order(Some(COST_OF_CENSUS - 1))), Ok(Recipes::NONE));
         let why = allowed(&order(Some(COST_OF_LOOK - 1))).unwrap_err();
-        assert!(why.contains("8.0 MiB"), "{why}");
+        assert!(why.contains("8 MiB"), "{why}");
     }
 }

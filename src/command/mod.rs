@@ -1,8 +1,8 @@
 //! One file a verb.
 
 pub mod capture;
-pub mod evidence;
 pub mod check;
+pub mod evidence;
 pub mod guardian;
 pub mod hook;
 pub mod record;

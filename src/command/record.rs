@@ -6,9 +6,9 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::incident::folder::Folder;
 use crate::capture::sentences;
 use crate::capture::suspects::Findings;
+use crate::incident::folder::Folder;
 use crate::incident::record::{Found, Record};
 use crate::supervisor::report::Report;
 

@@ -10,7 +10,7 @@ use crate::cgroup::held::Held;
 use crate::cgroup::reading::Scope;
 use crate::cgroup::source::{Depth, Source};
 use crate::cli::{check_ascending, check_dir};
-use crate::config::{Config, Hook};
+use crate::config::{Config, Hook, Recipes};
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
 use crate::injected;

@@ -104,7 +104,7 @@ impl Clock {
 #[derive(Clone, Copy, Debug)]
 enum Pending {
     Read(Depth),
-    HookEnded(Run, HookEnd),
+    RunEnded(Run, HookEnd),
     CanBrake(bool),
     HasStopTimer(bool),
     AppExited(Exit),

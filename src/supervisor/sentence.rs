@@ -34,7 +34,9 @@ impl Sentence<'_> {
             | Note::CaptureSkipped { .. } => Loudness::Info,
             Note::AppExited { oom_killed: false, .. } => Loudness::Debug,
             Note::LateWake { .. } => Loudness::Debug,
-            Note::EvidenceStarted { .. } | Note::EvidenceEnded { end: HookEnd::Ended(Exit::Code(0)), .. } => Loudness::Debug,
+            Note::EvidenceStarted { .. } | Note::EvidenceEnded { end: HookEnd::Ended(Exit::Code(0)), .. } => {
+                Loudness::Debug
+            }
             _ => Loudness::Warn,
         }
     }

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::support::{Group, Memini, MIB, python, wait_until};
+use crate::support::session::python;
+use crate::support::{Group, MIB, Memini, wait_until};
 
 /// Adds so many thousand strings of 1000 letters to a dict of the module.
 const LEAK: &str = r#"
