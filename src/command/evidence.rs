@@ -65,6 +65,9 @@ fn look(order: &Order) -> Result<(), String> {
     for line in sentences::lines(&findings).iter().take(TOLD) {
         Report::Found(line).send();
     }
+    for why in snapshot.processes.iter().filter_map(|look| look.no_census.as_deref()) {
+        Report::Found(why).send();
+    }
     if let Some(incident) = &order.incident {
         keep(order, incident, &snapshot, &findings)?;
     }
@@ -92,7 +95,7 @@ fn allowed(order: &Order) -> Result<Recipes, String> {
 /// Everybody whom memini runs, but for memini's own workers and what they have started.
 fn tree(app: i32) -> Result<Vec<i32>, String> {
     let cannot = |error| format!("{error}; nothing can be looked at");
-    let init = nix::unistd::getppid().as_raw();
+    let init = std::os::unix::process::parent_id().cast_signed();
     let mut list = List::open("/".as_ref()).map_err(cannot)?;
     let everybody = list.everybody().map_err(cannot)?;
     let children = |parent: i32| everybody.iter().filter(move |process| process.parent == parent);

@@ -15,6 +15,9 @@ use crate::supervisor::report::Report;
 /// The longest file of evidence that is read back.
 const LONGEST_EVIDENCE: u64 = 8 << 20;
 
+/// How many of them are.
+const MOST_EVIDENCE: usize = 8;
+
 /// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, and the file
 /// for the termination message (empty while the incident goes on).
 pub fn run(words: &[OsString]) -> Option<()> {
@@ -38,7 +41,7 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     let (record, place) = match opened {
         Ok((artifacts, folder)) => {
             let mut record = Record::new(journal, lost, artifacts.files());
-            if let Some(found) = record.newest_evidence().and_then(|file| found(&folder.path().join(file))) {
+            if let Some(found) = best(&record, folder.path()) {
                 record.tell(found);
             }
             match folder.replace("incident.json", record.json().as_bytes()) {
@@ -61,16 +64,33 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     }
 }
 
+/// The newest evidence that looked into a process; the last look may have found one that was leaving already. Else the newest
+/// of all.
+fn best(record: &Record, folder: &Path) -> Option<Found> {
+    let mut newest = None;
+    for file in record.evidence_files().take(MOST_EVIDENCE) {
+        let Some(findings) = findings(&folder.join(file)) else { continue };
+        let is_deep = findings.suspects.iter().any(|suspect| suspect.rung > 0);
+        let lines = sentences::lines(&findings);
+        let Ok(findings) = serde_json::to_value(findings) else { continue };
+        let found = Found { file: file.to_owned(), lines, findings };
+        if is_deep {
+            return Some(found);
+        }
+        newest.get_or_insert(found);
+    }
+    newest
+}
+
 /// What the evidence of this file says. Without it, the file itself is still among the artifacts.
-fn found(path: &Path) -> Option<Found> {
+fn findings(path: &Path) -> Option<Findings> {
     #[derive(serde::Deserialize)]
     struct Answer {
         findings: Findings,
     }
     let mut text = Vec::new();
     File::open(path).ok()?.take(LONGEST_EVIDENCE).read_to_end(&mut text).ok()?;
-    let Answer { findings } = serde_json::from_slice(&text).ok()?;
-    Some(Found { lines: sentences::lines(&findings), findings: serde_json::to_value(findings).ok()? })
+    serde_json::from_slice(&text).map(|Answer { findings }| findings).ok()
 }
 
 fn read_journal(descriptor: i32, length: usize) -> std::io::Result<String> {

@@ -35,6 +35,8 @@ const FINDINGS_TOLD: usize = 4;
 /// What the built-in evidence says.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
+    /// The file it stands in, relative to the incident's folder.
+    pub file: String,
     /// For programs.
     pub findings: Value,
     /// For people: where the memory is, then the suspects.
@@ -68,12 +70,12 @@ impl Record {
         record
     }
 
-    /// The file of the newest evidence, relative to the incident's folder.
-    pub fn newest_evidence(&self) -> Option<&str> {
-        self.all("evidence").last()?.get("file")?.as_str()
+    /// The files of the evidence, relative to the incident's folder, the newest first.
+    pub fn evidence_files(&self) -> impl Iterator<Item = &str> {
+        self.all("evidence").rev().filter_map(|entry| entry.get("file")?.as_str())
     }
 
-    /// What that evidence says.
+    /// What the best of them says.
     pub fn tell(&mut self, found: Found) {
         self.found = found;
     }
@@ -106,11 +108,11 @@ impl Record {
         format!("{incident:#}\n")
     }
 
-    /// What the newest evidence says, with the name of its file; null without any.
+    /// What the evidence says, with the name of its file; null without any.
     fn evidence(&self) -> Value {
         let mut evidence = self.found.findings.clone();
-        if let (Some(fields), Some(file)) = (evidence.as_object_mut(), self.newest_evidence()) {
-            fields.insert("file".into(), file.into());
+        if let Some(fields) = evidence.as_object_mut() {
+            fields.insert("file".into(), self.found.file.clone().into());
         }
         evidence
     }
@@ -561,9 +563,11 @@ mod tests {
     fn what_the_evidence_says_comes_right_after_the_headline() {
         let evidence = |run: u32| ("evidence", json!({"run": run, "file": format!("artifacts/evidence-{run}.json")}));
         let mut record = record(&[began("trace", 60), evidence(1), evidence(2)]);
-        assert_eq!(record.newest_evidence(), Some("artifacts/evidence-2.json"));
+        let files: Vec<_> = record.evidence_files().map(str::to_owned).collect();
+        assert_eq!(files, ["artifacts/evidence-2.json", "artifacts/evidence-1.json"]);
         let lines = ["+50 MiB: all of it", "+49 MiB  app.cache: dict"].map(str::to_owned);
-        record.tell(Found { findings: json!({"place": "all of it"}), lines: lines.to_vec() });
+        let file = files[0].clone();
+        record.tell(Found { file, findings: json!({"place": "all of it"}), lines: lines.to_vec() });
         let value: Value = serde_json::from_str(&record.json()).unwrap();
         assert_eq!(value["evidence"], json!({"place": "all of it", "file": "artifacts/evidence-2.json"}));
         let message = record.message("/folder");
