@@ -32,13 +32,14 @@ fn judge<T: Debug + PartialEq>(data: &[u8], more: &[u8], parse: impl Fn(&[u8]) -
 
 fn v2_text(stat: &Stat) -> String {
     format!(
-        "anon {}\nfile {}\nshmem {}\ninactive_file {}\nactive_file {}\nfile_dirty {}\nfile_writeback {}\n\
+        "anon {}\nfile {}\nshmem {}\ninactive_file {}\nactive_file {}\nunevictable {}\nfile_dirty {}\nfile_writeback {}\n\
          slab_reclaimable {}\nslab_unreclaimable {}\nkernel_stack {}\npagetables {}\nsock {}\nworkingset_refault_file {}\n",
         stat.anon,
         stat.file,
         stat.shmem,
         stat.inactive_file,
         stat.active_file,
+        stat.unevictable,
         stat.file_dirty,
         stat.file_writeback,
         stat.slab_reclaimable,
@@ -52,13 +53,14 @@ fn v2_text(stat: &Stat) -> String {
 
 fn v1_text(stat: &Stat) -> String {
     format!(
-        "total_rss {}\ntotal_cache {}\ntotal_shmem {}\ntotal_inactive_file {}\ntotal_active_file {}\ntotal_dirty {}\n\
+        "total_rss {}\ntotal_cache {}\ntotal_shmem {}\ntotal_inactive_file {}\ntotal_active_file {}\ntotal_unevictable {}\ntotal_dirty {}\n\
          total_writeback {}\ntotal_workingset_refault_file {}\n",
         stat.anon,
         stat.file,
         stat.shmem,
         stat.inactive_file,
         stat.active_file,
+        stat.unevictable,
         stat.file_dirty,
         stat.file_writeback,
         stat.workingset_refault_file

@@ -23,6 +23,8 @@ pub struct Stat {
     pub inactive_file: u64,
     /// File pages on the active list.
     pub active_file: u64,
+    /// Pages that are locked in memory, of files and others.
+    pub unevictable: u64,
     /// File pages that must be written before they can be freed.
     pub file_dirty: u64,
     /// File pages that are being written.

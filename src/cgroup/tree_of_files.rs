@@ -83,7 +83,7 @@ pub const V1_NONE: u64 = 0x7FFF_FFFF_FFFF_F000;
 /// A `memory.stat` of v2.
 pub const V2_STAT: &str = "anon 1001\nfile 1002\nkernel 9\nkernel_stack 1003\npagetables 1004\nsec_pagetables 0\n\
     percpu 0\nsock 1005\nvmalloc 0\nshmem 1006\nfile_mapped 8\nfile_dirty 1007\nfile_writeback 1008\n\
-    inactive_anon 1\nactive_anon 2\ninactive_file 1009\nactive_file 1010\nunevictable 0\nslab_reclaimable 1011\n\
+    inactive_anon 1\nactive_anon 2\ninactive_file 1009\nactive_file 1010\nunevictable 1014\nslab_reclaimable 1011\n\
     slab_unreclaimable 1012\nslab 2023\nworkingset_refault_anon 3\nworkingset_refault_file 1013\n";
 
 /// A `memory.stat` of v1 with this hierarchical limit.
@@ -91,7 +91,7 @@ pub fn v1_stat(hierarchical: u64) -> String {
     format!(
         "cache 1\nrss 2\nhierarchical_memory_limit {hierarchical}\nhierarchical_memsw_limit {V1_NONE}\n\
          total_cache 1001\ntotal_rss 1002\ntotal_shmem 1003\ntotal_dirty 1004\ntotal_writeback 1005\n\
-         total_workingset_refault_file 1006\ntotal_inactive_file 1007\ntotal_active_file 1008\n"
+         total_workingset_refault_file 1006\ntotal_inactive_file 1007\ntotal_active_file 1008\ntotal_unevictable 1009\n"
     )
 }
 

@@ -68,18 +68,24 @@ pub fn measure(level: &Level, kind: GaugeKind) -> Option<u64> {
     }
     let stat = level.stat.as_ref()?;
     Some(match kind {
-        GaugeKind::Unreclaimable => unreclaimable(level.usage, stat),
+        GaugeKind::Unreclaimable => unreclaimable(level.usage, stat, level.swap_capacity > 0),
         GaugeKind::WorkingSet | GaugeKind::Usage => level.usage.saturating_sub(stat.inactive_file),
     })
 }
 
-/// What reclaim could not free: all but file pages and half of the slab that calls itself reclaimable. (`file` is never
+/// What reclaim could not free: all but file pages and half of the slab that calls itself reclaimable. (`file` alone is never
 /// subtracted: it holds tmpfs, which sits on the anonymous lists and is freed by nobody.)
+///
+/// File pages that are being freed or have just been read are on no list for a moment, but still are files: up to 13 MiB of
+/// them at once (Linux 7.2, with its multi-generational lists and its large folios). Where there is swap, `file` also counts
+/// what is on its way there, which is not to be told from them.
 ///
 /// Dirty file pages do not count, although they must be written first: reclaim has them written, and waits. An app whose heap
 /// grew while 40 to 110 MiB of a limit of 170 MiB were dirty met the OOM killer only when its heap alone was at 166 MiB.
-fn unreclaimable(usage: u64, stat: &Stat) -> u64 {
-    let files = stat.inactive_file.saturating_add(stat.active_file);
+fn unreclaimable(usage: u64, stat: &Stat, swaps: bool) -> u64 {
+    let listed = stat.inactive_file.saturating_add(stat.active_file);
+    let counted = if swaps { 0 } else { stat.file.saturating_sub(stat.shmem).saturating_sub(stat.unevictable) };
+    let files = listed.max(counted);
     usage.saturating_sub(files).saturating_sub(stat.slab_reclaimable >> 1)
 }
 
@@ -114,6 +120,17 @@ mod tests {
             ..Stat::default()
         };
         assert_eq!(gauged(&level(900, stat), GaugeKind::Unreclaimable), 900 - 300);
+    }
+
+    #[test]
+    fn file_pages_that_are_on_no_list_for_a_moment_do_not_count_and_locked_ones_do() {
+        // An app was killed for 13 MiB of its page cache that reclaim had just taken from the lists.
+        let stat = Stat { file: 300, shmem: 50, inactive_file: 20, ..Stat::default() };
+        assert_eq!(gauged(&level(900, stat), GaugeKind::Unreclaimable), 900 - 250);
+        let swapping = Level { swap_capacity: 1, ..level(900, stat) };
+        assert_eq!(measure(&swapping, GaugeKind::Unreclaimable), Some(900 - 20));
+        let locked = Stat { unevictable: 100, ..stat };
+        assert_eq!(gauged(&level(900, locked), GaugeKind::Unreclaimable), 900 - 150);
     }
 
     #[test]

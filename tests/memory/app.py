@@ -27,6 +27,7 @@ def used():
     """The bytes of the group that reclaim could not free."""
     stat = dict(line.split() for line in read("memory.stat").splitlines())
     files = sum(int(stat[f"total_{key}"]) for key in ("inactive_file", "active_file"))
+    files = max(files, int(stat["total_cache"]) - int(stat["total_shmem"]) - int(stat["total_unevictable"]))
     return int(read("memory.usage_in_bytes")) - files
 
 

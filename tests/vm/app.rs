@@ -110,7 +110,8 @@ fn used() -> i64 {
         let value = stat.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse::<i64>().expect("a number"))
     };
-    let files = entry("inactive_file") + entry("active_file");
+    let listed = entry("inactive_file") + entry("active_file");
+    let files = listed.max(entry("file") - entry("shmem") - entry("unevictable"));
     group("memory.current").trim().parse::<i64>().expect("a number") - files
 }
 

@@ -24,18 +24,6 @@ fn a_storm_of_page_cache_is_no_reason_for_anything() {
 }
 
 #[test]
-fn pages_that_the_disk_has_not_taken_yet_stop_nobody() {
-    let group = Group::new("dirty", 96);
-    let mut session = Memini::new(&group).app(&[]).start();
-    session.tell("to 79");
-    for _ in 0..3 {
-        session.tell("write $PLACE/large 48");
-    }
-    session.finish().assert_code(0).assert_silent("stopping").assert_silent("killing");
-    assert_eq!(group.oom_kills(), 0);
-}
-
-#[test]
 fn growth_in_shared_memory_is_stopped_like_any_other() {
     let group = Group::new("shm", 64);
     let setup = "mkdir $PLACE/shm && mount -t tmpfs none $PLACE/shm";
