@@ -46,8 +46,6 @@ pub struct Status {
     pub threads: u64,
     /// Resident memory.
     pub resident: u64,
-    /// Swapped out.
-    pub swap: u64,
 }
 
 impl Status {
@@ -71,7 +69,6 @@ impl Status {
                 "CapPrm" => status.permitted = mask(),
                 "Threads" => status.threads = first.parse().unwrap_or(0),
                 "VmRSS" => status.resident = kilobytes(),
-                "VmSwap" => status.swap = kilobytes(),
                 _ => {}
             }
         }
@@ -240,6 +237,14 @@ impl Target {
         Ok(status)
     }
 
+    /// What is resident in which of its mappings.
+    ///
+    /// # Errors
+    /// EACCES where it may not be looked at, ESRCH if it is gone.
+    pub fn mappings(&self) -> io::Result<impl BufRead> {
+        self.file("smaps").map(|file| BufReader::with_capacity(64 << 10, file))
+    }
+
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         self.file(name)?.take(MOST).read_to_end(&mut text)?;
@@ -308,7 +313,7 @@ mod unit {
     #[test]
     fn the_number_in_the_innermost_namespace_counts() {
         let text = b"Name:\tjava\nState:\tS (sleeping)\nNStgid:\t812\t17\t1\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n\
-            Threads:\t23\nVmRSS:\t  2048 kB\nVmSwap:\t 0 kB\nSigCgt:\t0000000101005ccd\nCapEff:\t00ff\n";
+            Threads:\t23\nVmRSS:\t  2048 kB\nSigCgt:\t0000000101005ccd\nCapEff:\t00ff\n";
         let status = Status::parse(text);
         assert_eq!((status.own_pid, status.user(), status.group(), status.state), (1, 2, 6, b'S'));
         assert_eq!((status.threads, status.resident, status.effective), (23, 2 << 20, 0xff));
