@@ -130,7 +130,7 @@ fn take(jvm: &Jvm, file: File, wishes: Wishes) -> Result<Dump, Refusal> {
     let mut taken = match feature {
         22.. if reachable => through_pair(jvm, &mut place, keeper, wishes, end),
         17..=21 => through_one(jvm, &mut place, keeper, wishes, end, reachable),
-        _ => by_disk(jvm, &mut place, keeper, wishes),
+        _ => by_disk(jvm, &mut place, keeper, wishes, end),
     }?;
     taken.runtime = version.runtime();
     Ok(taken)
@@ -203,7 +203,7 @@ impl<'a> Place<'a> {
     }
 
     /// Removes what a memini that was killed has left, and lets a JVM go on that still waits to open a FIFO there.
-    fn clear(jvm: &Jvm) {
+    fn clear(jvm: &'a Jvm) {
         let Ok(_as_target) = jvm.guise() else { return };
         let path = format!("/proc/self/fd/{}", jvm.temporary().as_raw_fd());
         for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
@@ -416,7 +416,7 @@ fn through_one(
     reachable: bool,
 ) -> Result<Dump, Refusal> {
     let mut channel = if reachable { place.pipe("heap") } else { place.fifo() }?;
-    let answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
+    let mut answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
     let asked = answer.asked();
     let mut scan = Scan::file();
     let mut buffer = vec![0; CHUNK];
@@ -429,7 +429,7 @@ fn through_one(
         match channel.read(&mut buffer) {
             Ok(Came::End) if scan.seen() > 0 => break Ok(None),
             // It has not even begun, and says why.
-            Ok(Came::End | Came::Nothing) if ready.contains(&ANSWER) => break Ok(None),
+            Ok(Came::End | Came::Nothing) if ready.contains(&ANSWER) && answer.has_ended() => break Ok(None),
             Ok(Came::End | Came::Nothing) => {}
             Ok(Came::Bytes(count)) => match keeper.keep(&mut scan, buffer.get_mut(..count).unwrap_or_default()) {
                 Ok(None) => {}
@@ -453,12 +453,12 @@ fn conclude(
     jvm: &Jvm,
     place: &Place<'_>,
     keeper: Keeper,
-    answer: Answer,
+    mut answer: Answer,
     cut: Option<Cut>,
     at_border: bool,
     pause: Duration,
 ) -> Result<Dump, Refusal> {
-    if answer.is_outstanding(PATIENCE) {
+    if !answer.ends_within(PATIENCE) {
         // It may have been on its way into the FIFO when that was closed.
         let _as_target = jvm.guise()?;
         let _ = open_fifo(&place.folder);
@@ -594,7 +594,7 @@ fn through_pair(
 ) -> Result<Dump, Refusal> {
     let fail = |error: io::Error| lost(jvm, &error);
     let (mut first, mut second) = (place.pipe("heap")?, place.pipe("heap.p0")?);
-    let answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
+    let mut answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
     let asked = answer.asked();
     let mut pair = Pair { keeper, held: Vec::new(), late: None };
     let (mut names, mut objects) = (Scan::file(), Scan::records());
@@ -614,7 +614,7 @@ fn through_pair(
                 other => break other,
             },
             Ok(Came::End) if names.seen() > 0 => break Ok(None),
-            Ok(Came::End | Came::Nothing) if ready == [ANSWER] => break Ok(None),
+            Ok(Came::End | Came::Nothing) if ready == [ANSWER] && answer.has_ended() => break Ok(None),
             Ok(Came::End | Came::Nothing) => {}
             Err(error) => break Err(error),
         }
@@ -665,7 +665,13 @@ fn replace_with_empty(place: &Place<'_>) -> Result<(), Refusal> {
 }
 
 /// Lets the JVM write to its disk, and reads that. It needs room for the whole heap there for a while.
-fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes) -> Result<Dump, Refusal> {
+fn by_disk(
+    jvm: &Jvm,
+    place: &mut Place<'_>,
+    mut keeper: Keeper,
+    wishes: Wishes,
+    end: Deadline,
+) -> Result<Dump, Refusal> {
     let pid = jvm.pid();
     let system = fstatfs(&*place.folder).map_err(|error| lost(jvm, &error.into()))?;
     if is_in_memory(system.filesystem_type()) {
@@ -679,9 +685,9 @@ fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes)
         let (free, needed) = (Size(free), Size(needed));
         return Err(cannot(pid, &format!("it can only dump to disk, and its /tmp has {free} free of {needed} needed")));
     }
-    let answer = jvm.ask("jcmd", [&request(place, wishes.live, false), "", ""])?;
+    let mut answer = jvm.ask("jcmd", [&request(place, wishes.live, false), "", ""])?;
     let asked = answer.asked();
-    while answer.is_outstanding(GLANCE) {
+    while !answer.ends_within(GLANCE) && end.left().is_some() {
         give_back(place);
     }
     let pause = asked.elapsed();

@@ -409,7 +409,7 @@ fn native(text: &str) -> Vec<(String, u64)> {
 fn where_it_is(used: u64, heap: u64, outside: u64, parts: &[Group]) -> String {
     use std::fmt::Write;
     let mut text =
-        format!("{} of objects, garbage included, in {} of heap; {} outside it", Size(used), Size(heap), Size(outside));
+        format!("objects take {}; resident are {} of heap and {} outside it", Size(used), Size(heap), Size(outside));
     for (place, part) in parts.iter().take(NAMED).filter(|part| part.bytes > 0).enumerate() {
         let lead = if place == 0 { ": " } else { ", " };
         // Writing to a String cannot fail.
@@ -602,7 +602,7 @@ mod unit {
         let parts = [part("direct buffers", 3, 30 << 20), part("thread stacks", 23, 6 << 20), part("compiled code", 0, 0)];
         assert_eq!(
             where_it_is(20 << 20, 64 << 20, 36 << 20, &parts),
-            "20 MiB of objects, garbage included, in 64 MiB of heap; 36 MiB outside it: direct buffers 30 MiB \
+            "objects take 20 MiB; resident are 64 MiB of heap and 36 MiB outside it: direct buffers 30 MiB \
              (3 direct buffers), thread stacks 6 MiB (23 threads)"
         );
     }
