@@ -230,11 +230,17 @@ impl Jvm {
     fn check_handler(&self) -> Result<(), Refusal> {
         let status = self.target.status().map_err(|_| gone(self.pid()))?;
         check_state(self.pid(), &status)?;
-        if status.catches_quit() {
-            return Ok(());
+        if !status.catches_quit() {
+            // It is starting, and the signal would be its end; or it runs with -Xrs and has its socket from the start on.
+            return Err(cannot(self.pid(), "it does not handle SIGQUIT (yet), which would end it"));
         }
-        // It is starting, and the signal would be its end; or it runs with -Xrs and has its socket from the start on.
-        Err(cannot(self.pid(), "it does not handle SIGQUIT (yet), which would end it"))
+        // It handles SIGQUIT early, and only later removes the socket of an earlier process of its number: its own, if it
+        // was asked for one meanwhile. This thread comes after that. Not every JDK 8 gives its threads names.
+        let has_begun = self.target.thread_names().iter().any(|name| name == b"Service Thread");
+        if !has_begun && !self.target.is_of_jdk_8() {
+            return Err(cannot(self.pid(), "it is starting"));
+        }
+        Ok(())
     }
 }
 

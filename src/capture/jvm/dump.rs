@@ -599,8 +599,13 @@ fn through_pair(
     let mut pair = Pair { keeper, held: Vec::new(), late: None };
     let (mut names, mut objects) = (Scan::file(), Scan::records());
     let mut buffer = vec![0; CHUNK];
+    // When the second part had ended. The first one ends after it, but what is left in the second pipe is read then.
     let mut pause: Option<Duration> = None;
+    let mut first_has_ended = false;
     let cut = loop {
+        if first_has_ended && pause.is_some() {
+            break Ok(None);
+        }
         let open: &[&Channel] = if pause.is_some() { &[&first] } else { &[&first, &second] };
         let ready = match ready(open, &answer, end) {
             Ok(ready) if ready.is_empty() => break Ok(Some(Cut::Time)),
@@ -613,12 +618,12 @@ fn through_pair(
                 Ok(None) => continue,
                 other => break other,
             },
-            Ok(Came::End) if names.seen() > 0 => break Ok(None),
+            Ok(Came::End) if names.seen() > 0 => first_has_ended = true,
             Ok(Came::End | Came::Nothing) if ready == [ANSWER] && answer.has_ended() => break Ok(None),
             Ok(Came::End | Came::Nothing) => {}
             Err(error) => break Err(error),
         }
-        if pause.is_some() || !ready.contains(&1) {
+        if pause.is_some() || !(ready.contains(&1) || first_has_ended) {
             continue;
         }
         match second.read(&mut buffer) {
@@ -639,6 +644,8 @@ fn through_pair(
                 }
             }
             Ok(Came::End) => pause = Some(asked.elapsed()),
+            // The JVM has never opened it.
+            Ok(Came::Nothing) if first_has_ended => break Ok(None),
             Ok(Came::Nothing) => {}
             Err(error) => break Err(error),
         }
