@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::capture::census::{Census, Refusal};
 use crate::capture::proc::memory::Kind;
-use crate::capture::{jvm, python};
 use crate::capture::snapshot::{Composition, IN_DEPTH, Look, SCHEMA, Snapshot};
 use crate::capture::suspects::{Findings, Suspect, find};
+use crate::capture::{jvm, python};
 use crate::cgroup::choose;
 use crate::cgroup::reading::Scope;
 use crate::process::list::List;

@@ -60,7 +60,8 @@ pub struct Wishes {
     pub redact: bool,
     /// The dump is cut off at about so many bytes, compressed.
     pub cap: u64,
-    /// The dump is cut off after so long a time; the JVM stands still meanwhile.
+    /// The dump is cut off after so long a time; the JVM stands still meanwhile. One that writes to its own disk goes on
+    /// to the end all the same.
     pub time: Duration,
 }
 

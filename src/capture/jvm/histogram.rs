@@ -52,7 +52,12 @@ pub fn census(pid: i32, limits: Limits) -> Result<Census, Refusal> {
 pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
     let version = Version::parse(&jvm.command("VM.version").unwrap_or_default());
     // Before the histogram: its numbers are then of the same moment as the process's own.
-    let heap = Heap::parse(&jvm.command("GC.heap_info").unwrap_or_default());
+    let mut heap = Heap::parse(&jvm.command("GC.heap_info").unwrap_or_default());
+    if heap.metaspace_committed.is_none() {
+        // JDK 25 tells it here; its answer begins with the line that the others have above.
+        let told = jvm.command("VM.metaspace basic").unwrap_or_default();
+        heap.metaspace_committed = Heap::parse(&told).metaspace_committed;
+    }
     let native = native(&jvm.command("VM.native_memory summary").unwrap_or_default());
     let status = jvm.target().status().unwrap_or(*jvm.status());
     let resident = jvm.target().mappings().and_then(|text| Resident::read(text, &heap.ranges)).ok();
@@ -599,7 +604,8 @@ mod unit {
         assert!(native("Native memory tracking is not enabled\n").is_empty());
 
         let part = |name: &str, instances, bytes| Group { name: name.to_owned(), instances, bytes };
-        let parts = [part("direct buffers", 3, 30 << 20), part("thread stacks", 23, 6 << 20), part("compiled code", 0, 0)];
+        let parts =
+            [part("direct buffers", 3, 30 << 20), part("thread stacks", 23, 6 << 20), part("compiled code", 0, 0)];
         assert_eq!(
             where_it_is(20 << 20, 64 << 20, 36 << 20, &parts),
             "objects take 20 MiB; resident are 64 MiB of heap and 36 MiB outside it: direct buffers 30 MiB \
@@ -610,8 +616,16 @@ mod unit {
     #[test]
     fn a_heap_tells_where_it_is() {
         for (line, start, end) in [
-            ("garbage-first heap   total 65536K, used 4020K [0x00000000f8000000, 0x0000000100000000)", 0xf800_0000, 0x1_0000_0000),
-            (" garbage-first heap   total 6K, used 4K [0x00000000f8000000, 0x00000000f8100200, 0x0000000100000000)", 0xf800_0000, 0x1_0000_0000),
+            (
+                "garbage-first heap   total 65536K, used 4020K [0x00000000f8000000, 0x0000000100000000)",
+                0xf800_0000,
+                0x1_0000_0000,
+            ),
+            (
+                " garbage-first heap   total 6K, used 4K [0x00000000f8000000, 0x00000000f8100200, 0x0000000100000000)",
+                0xf800_0000,
+                0x1_0000_0000,
+            ),
             (" - [0x00000000c0000000, 0x0000000100000000) ", 0xc000_0000, 0x1_0000_0000),
         ] {
             assert_eq!(Heap::parse(line).ranges, [start..end], "{line}");

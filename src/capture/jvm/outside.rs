@@ -113,7 +113,9 @@ mod unit {
     use super::*;
 
     fn mapping(range: &str, permissions: &str, name: &str, kilobytes: u64) -> String {
-        format!("{range} {permissions} 00000000 00:00 0 {name}\nRss: {kilobytes} kB\nPss: {kilobytes} kB\nAnonymous: {kilobytes} kB\n")
+        format!(
+            "{range} {permissions} 00000000 00:00 0 {name}\nRss: {kilobytes} kB\nPss: {kilobytes} kB\nAnonymous: {kilobytes} kB\n"
+        )
     }
 
     #[test]
