@@ -392,17 +392,18 @@ fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// What native memory tracking tells of what is committed, by category, the largest first; empty where it is off.
-/// Bytes.
+/// What native memory tracking tells of what the JVM has from malloc(3), by category, the largest first; empty where it is
+/// off. What it has mapped besides need not be resident. Bytes.
 fn native(text: &str) -> Vec<(String, u64)> {
-    let mut categories = Vec::new();
-    for line in text.lines() {
-        let Some(rest) = line.trim_start().strip_prefix('-') else { continue };
-        let Some((name, numbers)) = rest.split_once(" (reserved=") else { continue };
-        let Some((_, committed)) = numbers.split_once("committed=") else { continue };
-        let Some(bytes) = committed.split(')').next().and_then(size) else { continue };
-        let name: String = name.trim().chars().filter(|letter| !letter.is_control()).take(40).collect();
-        if categories.len() < 64 && bytes > 0 {
+    let mut categories: Vec<(String, u64)> = Vec::new();
+    let mut category: Option<String> = None;
+    for line in text.lines().map(str::trim_start) {
+        if let Some((name, _)) = line.strip_prefix('-').and_then(|rest| rest.split_once(" (reserved=")) {
+            category = Some(name.trim().chars().filter(|letter| !letter.is_control()).take(40).collect());
+        } else if let Some((amount, _)) = line.strip_prefix("(malloc=").and_then(|rest| rest.split_once(' '))
+            && let Some(bytes) = size(amount).filter(|bytes| *bytes > 0 && categories.len() < 64)
+            && let Some(name) = category.take()
+        {
             categories.push((name, bytes));
         }
     }
@@ -595,12 +596,12 @@ mod unit {
     fn native_memory_is_told_where_it_is_tracked() {
         let text = "Native Memory Tracking:\n\nTotal: reserved=1413341KB, committed=97397KB\n       malloc: 9MB\n\n\
             -                 Java Heap (reserved=65536KB, committed=65536KB)\n                            (mmap: reserved=65536KB)\n \n\
-            -                     Class (reserved=1048702KB, committed=254KB)\n-                    Thread (reserved=22654KB, committed=1118KB)\n";
+            -                        GC (reserved=60021KB, committed=60021KB)\n                            (malloc=57KB #2017) \n\
+            (mmap: reserved=59964KB, committed=59964KB) \n\
+            -                     Other (reserved=153600KB, committed=153600KB)\n                            \
+            (malloc=153600KB #150) (at peak)\n";
         let told = native(text);
-        assert_eq!(
-            told,
-            [("Java Heap".into(), 65536 << 10), ("Thread".into(), 1118 << 10), ("Class".into(), 254 << 10)]
-        );
+        assert_eq!(told, [("Other".into(), 153_600 << 10), ("GC".into(), 57 << 10)]);
         assert!(native("Native memory tracking is not enabled\n").is_empty());
 
         let part = |name: &str, instances, bytes| Group { name: name.to_owned(), instances, bytes };

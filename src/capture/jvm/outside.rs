@@ -62,7 +62,7 @@ impl Resident {
     /// The same by kind, so that two censuses can be compared, the most bytes first.
     pub fn parts(&self, heap: &Heap, native: &[(String, u64)], histogram: &Histogram, threads: u64) -> Vec<Group> {
         let mut rest = self.rest;
-        // What was set aside need not be resident; together the parts are no more than there is.
+        // What was set aside need not be resident: together the parts are no more than there is.
         let mut take = |bytes: u64| {
             let taken = bytes.min(rest);
             rest = rest.saturating_sub(taken);
@@ -87,7 +87,7 @@ impl Resident {
                     parts.push(group(&format!("the JVM's own: {name}"), 0, take(*bytes)));
                 }
             }
-            parts.push(group("native memory that the JVM does not track", 0, rest));
+            parts.push(group("other native memory", 0, rest));
         }
         parts.sort_by(|one, other| other.bytes.cmp(&one.bytes).then_with(|| one.name.cmp(&other.name)));
         parts
@@ -171,6 +171,6 @@ mod unit {
         assert_eq!(parts.iter().map(|part| part.bytes).sum::<u64>(), resident.outside());
         assert_eq!(parts[0], part("direct buffers", 7, 500));
         assert!(parts.contains(&part("the JVM's own: Symbol", 0, 100)));
-        assert!(parts.contains(&part("native memory that the JVM does not track", 0, 0)));
+        assert!(parts.contains(&part("other native memory", 0, 0)));
     }
 }

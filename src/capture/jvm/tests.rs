@@ -863,8 +863,8 @@ fn measure() {
         let text = group.as_ref().and_then(|group| std::fs::read_to_string(group.join(name)).ok());
         text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     };
-    for runtime in Runtime::all().into_iter().filter(|runtime| runtime.root.is_none()) {
-        for megabytes in [100u32, 400] {
+    for runtime in Runtime::all() {
+        for megabytes in [100u32, 500, 2000] {
             let heap = format!("-Xmx{}m", megabytes * 2);
             let mut session = runtime.start(&[&heap], &[&SESSIONS.to_string(), &megabytes.to_string()]);
             let pid = session.pid();
