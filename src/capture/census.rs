@@ -38,6 +38,10 @@ pub struct Census {
     pub heap: Option<u64>,
     /// By type, the most bytes first.
     pub groups: Vec<Group>,
+    /// What is outside the heap, by kind, as far as the runtime or its mappings tell: `metaspace`, `thread stacks`. All of
+    /// it, or nothing.
+    #[serde(default)]
+    pub outside: Vec<Group>,
     /// The largest containers, the most items first.
     pub holders: Vec<Holder>,
     /// Which share of the objects was looked at: 1 is all of them. Counts and bytes are extrapolated.

@@ -91,6 +91,7 @@ pub struct Findings {
 enum Key {
     Private(Identity),
     Outside(Identity),
+    Part(Identity, String),
     Type(Identity, String),
     Holder(Identity, String),
     Threads(Identity),
@@ -134,8 +135,11 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
             }
         }
         let Some(census) = &look.census else { continue };
-        if let Some(heap) = census.heap {
+        if let Some(heap) = census.heap.filter(|_| census.outside.is_empty()) {
             add(Key::Outside(id), private.saturating_sub(heap), None);
+        }
+        for part in &census.outside {
+            add(Key::Part(id, part.name.clone()), part.bytes, Some(part.instances).filter(|count| *count > 0));
         }
         for group in &census.groups {
             add(Key::Type(id, group.name.clone()), group.bytes, Some(group.instances));
@@ -315,6 +319,7 @@ impl Case<'_> {
             Key::Outside(id) => {
                 (Some(*id), format!("memory outside the heap of {}", runtime(id)), "private memory".into(), 1)
             }
+            Key::Part(id, name) => (Some(*id), name.clone(), format!("outside the heap of {}", runtime(id)), 1),
             Key::Type(id, name) => (Some(*id), name.clone(), format!("heap of {}", runtime(id)), 1),
             Key::Holder(id, name) => (Some(*id), name.clone(), format!("heap of {}", runtime(id)), 1),
             Key::Threads(id) => (Some(*id), "threads".into(), "stacks".into(), 0),
@@ -355,7 +360,7 @@ impl Case<'_> {
             // A class of the app's own tells more than what all classes are made of.
             Key::Type(_, name) if is_common(name) => part * 0.7,
             Key::Type(..) => part * 1.1,
-            Key::Outside(..) => part,
+            Key::Outside(..) | Key::Part(..) => part,
             // Only where nothing better is known of it.
             Key::Private(id) if self.has_census(*id) => part * 0.3,
             Key::Private(_) => part * 0.9,
@@ -517,6 +522,33 @@ mod tests {
         let (what, findings) = top(&[&at(0, 100), &at(60, 500)]);
         assert_eq!(what, "memory outside the heap of CPython 3.11");
         assert!(findings.is_conclusive);
+    }
+
+    #[test]
+    fn what_is_outside_the_heap_is_told_by_its_kind_where_that_is_known() {
+        let at = |seconds, metaspace, native, threads: u64| {
+            let mut grown = look(9, "java", 100 + metaspace + native + threads / 10);
+            grown.process.threads = threads;
+            grown.census = census(&[("byte[]", 1000, 60)], &[], Some(80));
+            let part = |name: &str, instances, bytes| Group { name: name.into(), instances, bytes: bytes * MIB };
+            grown.census.as_mut().unwrap().outside = vec![
+                part("metaspace", metaspace * 100, metaspace),
+                part("direct buffers and other native memory", native, native),
+                part("thread stacks", threads, threads / 10),
+            ];
+            snapshot(seconds, vec![grown])
+        };
+        let before = at(0, 20, 10, 20);
+        for (after, what) in [
+            (at(60, 220, 15, 20), "metaspace"),
+            (at(60, 25, 400, 20), "direct buffers and other native memory"),
+            (at(60, 22, 15, 900), "thread stacks"),
+        ] {
+            let (first, findings) = top(&[&before, &after]);
+            assert_eq!((&first[..], findings.is_conclusive), (what, true));
+            assert_eq!(findings.suspects[0].place, "outside the heap of CPython 3.11");
+            assert!(findings.suspects[0].count_growth > Some(300));
+        }
     }
 
     #[test]

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::capture::census::{Census, Refusal};
 use crate::capture::proc::memory::Kind;
-use crate::capture::python;
 use crate::capture::snapshot::{Composition, IN_DEPTH, Look, SCHEMA, Snapshot};
 use crate::capture::suspects::{Findings, Suspect, find};
+use crate::capture::{jvm, python};
 use crate::cgroup::choose;
 use crate::cgroup::reading::Scope;
 use crate::process::list::List;
@@ -50,7 +50,7 @@ pub(super) struct Answer<'a> {
 pub fn capture(question: &Question) -> Result<String, String> {
     let before = question.since.as_deref().map(earlier).transpose()?;
     let pids = whose(&question.pids)?;
-    let snapshot = Snapshot::take(&pids, composition(), before.as_ref(), &[&python_census]);
+    let snapshot = Snapshot::take(&pids, composition(), before.as_ref(), &[&python_census, &jvm_census]);
     if snapshot.processes.is_empty() {
         return Err("there is no process to look at: it has ended".to_owned());
     }
@@ -67,6 +67,10 @@ pub fn capture(question: &Question) -> Result<String, String> {
 
 fn python_census(pid: i32) -> Result<Census, Refusal> {
     ProcessId::new(pid).map_or(Err(Refusal::NotMine), |process| python::census(process, &python::Limits::default()))
+}
+
+fn jvm_census(pid: i32) -> Result<Census, Refusal> {
+    jvm::histogram::census(pid, jvm::histogram::Limits::default())
 }
 
 fn earlier(path: &Path) -> Result<Snapshot, String> {

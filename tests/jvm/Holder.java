@@ -1,5 +1,8 @@
 import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
+import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.nio.ByteBuffer;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
@@ -46,13 +49,81 @@ public class Holder {
             size += bytes.length + 16 + 16 + 32 + 24;
         }
         System.out.println("ready");
-        Thread clock = new Thread(Holder::watch);
-        clock.setDaemon(true);
-        clock.start();
+        start(Holder::watch);
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
         for (String line; (line = input.readLine()) != null; ) {
+            leak(line.split(" "));
             System.out.println(line + " " + SESSIONS.size() + " " + longest);
             longest = 0;
+        }
+    }
+
+    /** Takes memory outside the heap: `direct MEGABYTES`, `classes COUNT`, `threads COUNT`; or `spin`, see there. */
+    static void leak(String[] words) throws Exception {
+        for (int left = words.length == 2 ? Integer.parseInt(words[1]) : 0; left > 0; left--) {
+            if (words[0].equals("direct")) {
+                BALLAST.add(ByteBuffer.allocateDirect(1 << 20));
+            } else if (words[0].equals("classes")) {
+                BALLAST.add(new Loader().load());
+            } else if (words[0].equals("threads")) {
+                start(Holder::sleep);
+            }
+        }
+        if (words[0].equals("spin")) {
+            start(Holder::spin);
+        }
+    }
+
+    static void start(Runnable work) {
+        Thread thread = new Thread(work);
+        thread.setDaemon(true);
+        thread.start();
+    }
+
+    static void sleep() {
+        try {
+            Thread.sleep(Long.MAX_VALUE);
+        } catch (InterruptedException stop) {
+            return;
+        }
+    }
+
+    /** Each defines its own copy of this class. */
+    static class Loader extends ClassLoader {
+        static byte[] code;
+
+        Class<?> load() throws Exception {
+            if (code == null) {
+                ByteArrayOutputStream all = new ByteArrayOutputStream();
+                try (InputStream input = Holder.class.getResourceAsStream("Holder.class")) {
+                    for (int next; (next = input.read()) >= 0; ) {
+                        all.write(next);
+                    }
+                }
+                code = all.toByteArray();
+            }
+            Class<?> copy = defineClass(null, code, 0, code.length);
+            // Linked, as those of an app are that are used.
+            copy.getMethod("prime").invoke(null);
+            return copy;
+        }
+    }
+
+    static volatile long result;
+
+    public static void prime() {
+        result = 1;
+    }
+
+    /** A loop of the kind that HotSpot compiles without a stop in it: nobody gets to a safepoint until it is done. */
+    static void spin() {
+        for (long round = 0; ; round++) {
+            long value = round;
+            for (int at = 1; at < Integer.MAX_VALUE; at++) {
+                value = value % at + value / at + at;
+                value = value % (at + 7L) + value / (at + 3L);
+            }
+            result = value;
         }
     }
 

@@ -143,7 +143,7 @@ impl Jvm {
         let request = format!("1\0{command}\0{first}\0{second}\0{third}\0");
         // It fits into the socket's buffer, so this never waits.
         socket::send_now(&stream, request.as_bytes()).map_err(|error| cannot(pid, &format!("it hangs up: {error}")))?;
-        Ok(Answer { stream, pid, deadline: self.deadline, asked: Instant::now() })
+        Ok(Answer { stream, pid, deadline: self.deadline, asked: Instant::now(), early: Vec::new(), ended: false })
     }
 
     /// Asks for what `jcmd` would ask, and returns the text.
@@ -230,11 +230,17 @@ impl Jvm {
     fn check_handler(&self) -> Result<(), Refusal> {
         let status = self.target.status().map_err(|_| gone(self.pid()))?;
         check_state(self.pid(), &status)?;
-        if status.catches_quit() {
-            return Ok(());
+        if !status.catches_quit() {
+            // It is starting, and the signal would be its end; or it runs with -Xrs and has its socket from the start on.
+            return Err(cannot(self.pid(), "it does not handle SIGQUIT (yet), which would end it"));
         }
-        // It is starting, and the signal would be its end; or it runs with -Xrs and has its socket from the start on.
-        Err(cannot(self.pid(), "it does not handle SIGQUIT (yet), which would end it"))
+        // It handles SIGQUIT early, and only later removes the socket of an earlier process of its number: its own, if it
+        // was asked for one meanwhile. This thread comes after that. Not every JDK 8 gives its threads names.
+        let has_begun = self.target.thread_names().iter().any(|name| name == b"Service Thread");
+        if !has_begun && !self.target.is_of_jdk_8() {
+            return Err(cannot(self.pid(), "it is starting"));
+        }
+        Ok(())
     }
 }
 
@@ -296,6 +302,9 @@ pub struct Answer {
     pid: i32,
     deadline: Deadline,
     asked: Instant,
+    /// What came before anybody wanted to read it.
+    early: Vec<u8>,
+    ended: bool,
 }
 
 impl Answer {
@@ -315,12 +324,38 @@ impl Answer {
         self
     }
 
-    /// Waits so long for something to read; whether there is nothing yet, and time left.
-    pub fn is_outstanding(&self, span: Duration) -> bool {
-        let Some(left) = self.deadline.left() else { return false };
-        let mut wait = Wait::new();
-        wait.add(self.stream.as_fd(), Interest::Read, ());
-        wait.wait(Some(span.min(left))).is_ok() && wait.ready().next().is_none()
+    /// Takes what has come, without waiting; whether that was all of it. JDK 21 and later begin to answer before they have
+    /// done anything.
+    pub fn has_ended(&mut self) -> bool {
+        let mut buffer = [0; 1024];
+        while !self.ended {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.ended = true,
+                Ok(count) if (self.early.len() as u64) < LONGEST_TEXT => {
+                    self.early.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // It will not say more.
+                Err(_) => self.ended = true,
+            }
+        }
+        self.ended
+    }
+
+    /// Waits no longer than this for the end of the answer; whether it has come.
+    pub fn ends_within(&mut self, span: Duration) -> bool {
+        let deadline = self.deadline.or_after(span);
+        while !self.has_ended() {
+            let Some(left) = deadline.left() else { return false };
+            let mut wait = Wait::new();
+            wait.add(self.stream.as_fd(), Interest::Read, ());
+            if wait.wait(Some(left)).is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// The code in the first line: 0 for success. JVMs say 0 for many failures, too.
@@ -370,6 +405,14 @@ impl Answer {
 
 impl Read for Answer {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.early.is_empty() {
+            let count = self.early.as_slice().read(buffer)?;
+            self.early.drain(..count);
+            return Ok(count);
+        }
+        if self.ended {
+            return Ok(0);
+        }
         loop {
             match self.stream.read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -60,7 +60,8 @@ pub struct Wishes {
     pub redact: bool,
     /// The dump is cut off at about so many bytes, compressed.
     pub cap: u64,
-    /// The dump is cut off after so long a time; the JVM stands still meanwhile.
+    /// The dump is cut off after so long a time; the JVM stands still meanwhile. One that writes to its own disk goes on
+    /// to the end all the same.
     pub time: Duration,
 }
 
@@ -130,7 +131,7 @@ fn take(jvm: &Jvm, file: File, wishes: Wishes) -> Result<Dump, Refusal> {
     let mut taken = match feature {
         22.. if reachable => through_pair(jvm, &mut place, keeper, wishes, end),
         17..=21 => through_one(jvm, &mut place, keeper, wishes, end, reachable),
-        _ => by_disk(jvm, &mut place, keeper, wishes),
+        _ => by_disk(jvm, &mut place, keeper, wishes, end),
     }?;
     taken.runtime = version.runtime();
     Ok(taken)
@@ -416,7 +417,7 @@ fn through_one(
     reachable: bool,
 ) -> Result<Dump, Refusal> {
     let mut channel = if reachable { place.pipe("heap") } else { place.fifo() }?;
-    let answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
+    let mut answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
     let asked = answer.asked();
     let mut scan = Scan::file();
     let mut buffer = vec![0; CHUNK];
@@ -429,7 +430,7 @@ fn through_one(
         match channel.read(&mut buffer) {
             Ok(Came::End) if scan.seen() > 0 => break Ok(None),
             // It has not even begun, and says why.
-            Ok(Came::End | Came::Nothing) if ready.contains(&ANSWER) => break Ok(None),
+            Ok(Came::End | Came::Nothing) if ready.contains(&ANSWER) && answer.has_ended() => break Ok(None),
             Ok(Came::End | Came::Nothing) => {}
             Ok(Came::Bytes(count)) => match keeper.keep(&mut scan, buffer.get_mut(..count).unwrap_or_default()) {
                 Ok(None) => {}
@@ -453,12 +454,12 @@ fn conclude(
     jvm: &Jvm,
     place: &Place<'_>,
     keeper: Keeper,
-    answer: Answer,
+    mut answer: Answer,
     cut: Option<Cut>,
     at_border: bool,
     pause: Duration,
 ) -> Result<Dump, Refusal> {
-    if answer.is_outstanding(PATIENCE) {
+    if !answer.ends_within(PATIENCE) {
         // It may have been on its way into the FIFO when that was closed.
         let _as_target = jvm.guise()?;
         let _ = open_fifo(&place.folder);
@@ -594,13 +595,18 @@ fn through_pair(
 ) -> Result<Dump, Refusal> {
     let fail = |error: io::Error| lost(jvm, &error);
     let (mut first, mut second) = (place.pipe("heap")?, place.pipe("heap.p0")?);
-    let answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
+    let mut answer = jvm.ask("jcmd", [&request(place, wishes.live, true), "", ""])?;
     let asked = answer.asked();
     let mut pair = Pair { keeper, held: Vec::new(), late: None };
     let (mut names, mut objects) = (Scan::file(), Scan::records());
     let mut buffer = vec![0; CHUNK];
+    // When the second part had ended. The first one ends after it, but what is left in the second pipe is read then.
     let mut pause: Option<Duration> = None;
+    let mut first_has_ended = false;
     let cut = loop {
+        if first_has_ended && pause.is_some() {
+            break Ok(None);
+        }
         let open: &[&Channel] = if pause.is_some() { &[&first] } else { &[&first, &second] };
         let ready = match ready(open, &answer, end) {
             Ok(ready) if ready.is_empty() => break Ok(Some(Cut::Time)),
@@ -613,12 +619,12 @@ fn through_pair(
                 Ok(None) => continue,
                 other => break other,
             },
-            Ok(Came::End) if names.seen() > 0 => break Ok(None),
-            Ok(Came::End | Came::Nothing) if ready == [ANSWER] => break Ok(None),
+            Ok(Came::End) if names.seen() > 0 => first_has_ended = true,
+            Ok(Came::End | Came::Nothing) if ready == [ANSWER] && answer.has_ended() => break Ok(None),
             Ok(Came::End | Came::Nothing) => {}
             Err(error) => break Err(error),
         }
-        if pause.is_some() || !ready.contains(&1) {
+        if pause.is_some() || !(ready.contains(&1) || first_has_ended) {
             continue;
         }
         match second.read(&mut buffer) {
@@ -639,6 +645,8 @@ fn through_pair(
                 }
             }
             Ok(Came::End) => pause = Some(asked.elapsed()),
+            // The JVM has never opened it.
+            Ok(Came::Nothing) if first_has_ended => break Ok(None),
             Ok(Came::Nothing) => {}
             Err(error) => break Err(error),
         }
@@ -665,7 +673,13 @@ fn replace_with_empty(place: &Place<'_>) -> Result<(), Refusal> {
 }
 
 /// Lets the JVM write to its disk, and reads that. It needs room for the whole heap there for a while.
-fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes) -> Result<Dump, Refusal> {
+fn by_disk(
+    jvm: &Jvm,
+    place: &mut Place<'_>,
+    mut keeper: Keeper,
+    wishes: Wishes,
+    end: Deadline,
+) -> Result<Dump, Refusal> {
     let pid = jvm.pid();
     let system = fstatfs(&*place.folder).map_err(|error| lost(jvm, &error.into()))?;
     if is_in_memory(system.filesystem_type()) {
@@ -679,9 +693,9 @@ fn by_disk(jvm: &Jvm, place: &mut Place<'_>, mut keeper: Keeper, wishes: Wishes)
         let (free, needed) = (Size(free), Size(needed));
         return Err(cannot(pid, &format!("it can only dump to disk, and its /tmp has {free} free of {needed} needed")));
     }
-    let answer = jvm.ask("jcmd", [&request(place, wishes.live, false), "", ""])?;
+    let mut answer = jvm.ask("jcmd", [&request(place, wishes.live, false), "", ""])?;
     let asked = answer.asked();
-    while answer.is_outstanding(GLANCE) {
+    while !answer.ends_within(GLANCE) && end.left().is_some() {
         give_back(place);
     }
     let pause = asked.elapsed();

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::attach::{Answer, Deadline, Jvm, cannot};
-use super::target::Status;
+use super::outside::Resident;
 use crate::capture::census::{Census, Group, Refusal};
 use crate::units::Size;
 
@@ -13,8 +14,10 @@ use crate::units::Size;
 const LONGEST_LINE: u64 = 128 * 1024;
 /// How much of a name is kept. Bytes.
 const LONGEST_NAME: usize = 512;
-/// How many categories of native memory are named.
-const NAMED: usize = 4;
+/// How many kinds of memory outside the heap are named in a sentence.
+const NAMED: usize = 5;
+/// How many stretches of addresses a heap may have.
+const MOST_RANGES: usize = 64;
 
 /// What a census may cost.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +32,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(20), groups: 2000, live: false }
+        Self { time: Duration::from_secs(20), groups: 500, live: false }
     }
 }
 
@@ -49,9 +52,15 @@ pub fn census(pid: i32, limits: Limits) -> Result<Census, Refusal> {
 pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
     let version = Version::parse(&jvm.command("VM.version").unwrap_or_default());
     // Before the histogram: its numbers are then of the same moment as the process's own.
-    let heap = Heap::parse(&jvm.command("GC.heap_info").unwrap_or_default());
+    let mut heap = Heap::parse(&jvm.command("GC.heap_info").unwrap_or_default());
+    if heap.metaspace_committed.is_none() {
+        // JDK 25 tells it here; its answer begins with the line that the others have above.
+        let told = jvm.command("VM.metaspace basic").unwrap_or_default();
+        heap.metaspace_committed = Heap::parse(&told).metaspace_committed;
+    }
     let native = native(&jvm.command("VM.native_memory summary").unwrap_or_default());
     let status = jvm.target().status().unwrap_or(*jvm.status());
+    let resident = jvm.target().mappings().and_then(|text| Resident::read(text, &heap.ranges)).ok();
 
     let mut answer = jvm.ask("inspectheap", [if limits.live { "-live" } else { "-all" }, "", ""])?;
     let histogram = histogram(jvm, &mut answer, limits.groups);
@@ -59,7 +68,18 @@ pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
     let histogram = histogram?;
 
     let used = heap.used.unwrap_or(histogram.bytes);
-    let mut remarks = vec![where_it_is(used, &heap, &native, &status)];
+    // Where its pages are not known, nobody can tell what is outside either.
+    let known = resident.and_then(|resident| Some((resident.heap?, resident)));
+    let outside = known.map_or(Vec::new(), |(_, resident)| resident.parts(&heap, &native, &histogram, status.threads));
+    let mut remarks = vec![match known {
+        Some((held, resident)) => where_it_is(used, held, resident.outside(), &outside),
+        None => format!(
+            "{} of objects in the heap, {} resident in all, {} threads; what is outside the heap cannot be told",
+            Size(used),
+            Size(status.resident),
+            status.threads
+        ),
+    }];
     remarks.push(
         "the pause was measured from the request to the end of the answer; the JVM stood still for no longer"
             .to_owned(),
@@ -79,8 +99,9 @@ pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
     }
     Ok(Census {
         runtime: version.runtime(),
-        heap: Some(used),
+        heap: Some(known.map_or(used, |(held, _)| held)),
         groups: histogram.groups,
+        outside,
         holders: Vec::new(),
         share: 1.0,
         pause,
@@ -114,6 +135,10 @@ pub struct Histogram {
     pub left_out: u64,
     /// See `left_out`.
     pub left_out_bytes: u64,
+    /// How many classes are loaded.
+    pub classes: u64,
+    /// How many buffers there are whose content is outside the heap, views of others included.
+    pub buffers: u64,
     /// Whether the line with the sum was seen.
     pub whole: bool,
 }
@@ -140,6 +165,11 @@ impl Histogram {
             let Some(group) = row(&line) else { continue };
             histogram.instances = histogram.instances.saturating_add(group.instances);
             histogram.bytes = histogram.bytes.saturating_add(group.bytes);
+            match group.name.as_str() {
+                "java.lang.Class" => histogram.classes = group.instances,
+                "java.nio.DirectByteBuffer" => histogram.buffers = group.instances,
+                _ => {}
+            }
             if let Some(known) = places.get(&group.name).and_then(|place| histogram.groups.get_mut(*place)) {
                 known.instances = known.instances.saturating_add(group.instances);
                 known.bytes = known.bytes.saturating_add(group.bytes);
@@ -275,14 +305,16 @@ impl Version {
 }
 
 /// The answer to `GC.heap_info`. Bytes; `None` for what it does not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heap {
     /// What objects take, garbage included.
     pub used: Option<u64>,
     /// What is set aside for them.
     pub committed: Option<u64>,
-    /// Classes and what belongs to them, outside the heap.
-    pub metaspace: Option<u64>,
+    /// Classes and what belongs to them, outside the heap: what is set aside for them.
+    pub metaspace_committed: Option<u64>,
+    /// The addresses of the heap, where the collector tells them.
+    pub ranges: Vec<Range<u64>>,
 }
 
 impl Heap {
@@ -292,9 +324,12 @@ impl Heap {
         for line in text.lines() {
             let line = line.trim();
             if line.starts_with("Metaspace") {
-                heap.metaspace = before_word(line, "used", false);
+                heap.metaspace_committed = before_word(line, "committed", false);
                 // What follows are parts of it.
                 break;
+            }
+            if let Some(range) = range(line).filter(|_| heap.ranges.len() < MOST_RANGES) {
+                heap.ranges.push(range);
             }
             let is_generation =
                 ["garbage-first heap", "PSYoungGen", "ParOldGen", "PSOldGen", "ZHeap", "DefNew", "Tenured"]
@@ -319,6 +354,15 @@ impl Heap {
         }
         heap
     }
+}
+
+/// `[0x00000000f0000000, 0x00000000f8100000, 0x0000000100000000)`: first and last address.
+fn range(line: &str) -> Option<Range<u64>> {
+    let (_, rest) = line.split_once("[0x")?;
+    let (first, rest) = rest.split_once(',')?;
+    let (rest, _) = rest.split_once(')')?;
+    let last = rest.rsplit(',').next().unwrap_or(rest).trim().strip_prefix("0x")?;
+    Some(u64::from_str_radix(first, 16).ok()?..u64::from_str_radix(last, 16).ok()?)
 }
 
 /// The size after a word, or the one before it.
@@ -348,17 +392,18 @@ fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// What native memory tracking tells of what is committed, by category, the largest first; empty where it is off.
-/// Bytes.
+/// What native memory tracking tells of what the JVM has from malloc(3), by category, the largest first; empty where it is
+/// off. What it has mapped besides need not be resident. Bytes.
 fn native(text: &str) -> Vec<(String, u64)> {
-    let mut categories = Vec::new();
-    for line in text.lines() {
-        let Some(rest) = line.trim_start().strip_prefix('-') else { continue };
-        let Some((name, numbers)) = rest.split_once(" (reserved=") else { continue };
-        let Some((_, committed)) = numbers.split_once("committed=") else { continue };
-        let Some(bytes) = committed.split(')').next().and_then(size) else { continue };
-        let name: String = name.trim().chars().filter(|letter| !letter.is_control()).take(40).collect();
-        if categories.len() < 64 && bytes > 0 {
+    let mut categories: Vec<(String, u64)> = Vec::new();
+    let mut category: Option<String> = None;
+    for line in text.lines().map(str::trim_start) {
+        if let Some((name, _)) = line.strip_prefix('-').and_then(|rest| rest.split_once(" (reserved=")) {
+            category = Some(name.trim().chars().filter(|letter| !letter.is_control()).take(40).collect());
+        } else if let Some((amount, _)) = line.strip_prefix("(malloc=").and_then(|rest| rest.split_once(' '))
+            && let Some(bytes) = size(amount).filter(|bytes| *bytes > 0 && categories.len() < 64)
+            && let Some(name) = category.take()
+        {
             categories.push((name, bytes));
         }
     }
@@ -367,28 +412,21 @@ fn native(text: &str) -> Vec<(String, u64)> {
 }
 
 /// The sentence that comes first: heap, or not heap?
-fn where_it_is(used: u64, heap: &Heap, native: &[(String, u64)], status: &Status) -> String {
+fn where_it_is(used: u64, heap: u64, outside: u64, parts: &[Group]) -> String {
     use std::fmt::Write;
-    let mut text = format!("{} of objects in the heap", Size(used));
-    // Writing to a String cannot fail.
-    if let Some(committed) = heap.committed {
-        let _ = write!(text, " ({} set aside)", Size(committed));
-    }
-    let resident = status.resident.saturating_add(status.swap);
-    let _ = write!(text, ", {} resident in all", Size(resident));
-    // What is set aside need not be resident, so this is the least.
-    let beside = resident.saturating_sub(heap.committed.unwrap_or(used));
-    if beside > 0 {
-        let _ = write!(text, ", at least {} of it outside the heap", Size(beside));
-    }
-    let _ = write!(text, "; {} threads", status.threads);
-    if let Some(metaspace) = heap.metaspace {
-        let _ = write!(text, ", {} of metaspace", Size(metaspace));
-    }
-    let largest = native.iter().filter(|(name, _)| name != "Java Heap").take(NAMED);
-    for (place, (name, bytes)) in largest.enumerate() {
-        let lead = if place == 0 { "; native memory: " } else { ", " };
-        let _ = write!(text, "{lead}{name} {}", Size(*bytes));
+    let mut text =
+        format!("objects take {}; resident are {} of heap and {} outside it", Size(used), Size(heap), Size(outside));
+    for (place, part) in parts.iter().take(NAMED).filter(|part| part.bytes > 0).enumerate() {
+        let lead = if place == 0 { ": " } else { ", " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{lead}{} {}", part.name, Size(part.bytes));
+        let unit = match part.name.as_str() {
+            "metaspace" => "classes",
+            "thread stacks" => "threads",
+            name if name.starts_with("direct buffers") => "direct buffers",
+            _ => continue,
+        };
+        let _ = write!(text, " ({} {unit})", part.instances);
     }
     text
 }
@@ -548,9 +586,8 @@ mod unit {
             ),
         ] {
             let heap = Heap::parse(&format!("{text}{metaspace}"));
-            let expected =
-                Heap { used: Some(used << 10), committed: Some(committed << 10), metaspace: Some(101 << 10) };
-            assert_eq!(heap, expected, "{text}");
+            let told = (heap.used, heap.committed, heap.metaspace_committed);
+            assert_eq!(told, (Some(used << 10), Some(committed << 10), Some(320 << 10)), "{text}");
         }
         assert_eq!(Heap::parse("java.lang.IllegalArgumentException: Unknown diagnostic command"), Heap::default());
     }
@@ -559,20 +596,43 @@ mod unit {
     fn native_memory_is_told_where_it_is_tracked() {
         let text = "Native Memory Tracking:\n\nTotal: reserved=1413341KB, committed=97397KB\n       malloc: 9MB\n\n\
             -                 Java Heap (reserved=65536KB, committed=65536KB)\n                            (mmap: reserved=65536KB)\n \n\
-            -                     Class (reserved=1048702KB, committed=254KB)\n-                    Thread (reserved=22654KB, committed=1118KB)\n";
+            -                        GC (reserved=60021KB, committed=60021KB)\n                            (malloc=57KB #2017) \n\
+            (mmap: reserved=59964KB, committed=59964KB) \n\
+            -                     Other (reserved=153600KB, committed=153600KB)\n                            \
+            (malloc=153600KB #150) (at peak)\n";
         let told = native(text);
-        assert_eq!(
-            told,
-            [("Java Heap".into(), 65536 << 10), ("Thread".into(), 1118 << 10), ("Class".into(), 254 << 10)]
-        );
+        assert_eq!(told, [("Other".into(), 153_600 << 10), ("GC".into(), 57 << 10)]);
         assert!(native("Native memory tracking is not enabled\n").is_empty());
 
-        let heap = Heap { used: Some(20 << 20), committed: Some(64 << 20), metaspace: Some(1 << 20) };
-        let status = Status { threads: 23, resident: 100 << 20, ..Status::default() };
+        let part = |name: &str, instances, bytes| Group { name: name.to_owned(), instances, bytes };
+        let parts =
+            [part("direct buffers", 3, 30 << 20), part("thread stacks", 23, 6 << 20), part("compiled code", 0, 0)];
         assert_eq!(
-            where_it_is(20 << 20, &heap, &told, &status),
-            "20 MiB of objects in the heap (64 MiB set aside), 100 MiB resident in all, at least 36 MiB of it \
-             outside the heap; 23 threads, 1 MiB of metaspace; native memory: Thread 1.1 MiB, Class 254 KiB"
+            where_it_is(20 << 20, 64 << 20, 36 << 20, &parts),
+            "objects take 20 MiB; resident are 64 MiB of heap and 36 MiB outside it: direct buffers 30 MiB \
+             (3 direct buffers), thread stacks 6 MiB (23 threads)"
         );
+    }
+
+    #[test]
+    fn a_heap_tells_where_it_is() {
+        for (line, start, end) in [
+            (
+                "garbage-first heap   total 65536K, used 4020K [0x00000000f8000000, 0x0000000100000000)",
+                0xf800_0000,
+                0x1_0000_0000,
+            ),
+            (
+                " garbage-first heap   total 6K, used 4K [0x00000000f8000000, 0x00000000f8100200, 0x0000000100000000)",
+                0xf800_0000,
+                0x1_0000_0000,
+            ),
+            (" - [0x00000000c0000000, 0x0000000100000000) ", 0xc000_0000, 0x1_0000_0000),
+        ] {
+            assert_eq!(Heap::parse(line).ranges, [start..end], "{line}");
+        }
+        for line in ["[0x1", "[0x1,", "[0x1, 0x)", "[0x1, 2)", "[0xzz, 0x2)", "Metaspace used 1K [0x1, 0x2)"] {
+            assert!(Heap::parse(line).ranges.is_empty(), "{line}");
+        }
     }
 }

@@ -18,13 +18,14 @@
         clippy::arithmetic_side_effects
     )
 )]
-#![cfg_attr(not(test), allow(dead_code, reason = "not called by a command yet"))]
 
 pub mod attach;
+#[cfg_attr(not(test), allow(dead_code, reason = "no command takes a dump yet"))]
 pub mod dump;
 pub mod histogram;
 mod hprof;
 mod kept;
+mod outside;
 mod target;
 #[cfg(test)]
 mod tests;

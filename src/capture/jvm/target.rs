@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -13,6 +13,9 @@ use crate::sys::guise::Guise;
 
 /// How much of a file of /proc is read at the most; `environ` may have megabytes.
 const MOST: u64 = 4 << 20;
+
+/// Among so many of its threads are all that a JVM begins with: a collector may have hundreds.
+const FIRST_THREADS: usize = 4096;
 
 /// The symbol that every HotSpot exports for debuggers, also one that is linked into its launcher.
 const HOTSPOT_SYMBOL: &[u8] = b"\0gHotSpotVMStructs\0";
@@ -46,8 +49,6 @@ pub struct Status {
     pub threads: u64,
     /// Resident memory.
     pub resident: u64,
-    /// Swapped out.
-    pub swap: u64,
 }
 
 impl Status {
@@ -71,7 +72,6 @@ impl Status {
                 "CapPrm" => status.permitted = mask(),
                 "Threads" => status.threads = first.parse().unwrap_or(0),
                 "VmRSS" => status.resident = kilobytes(),
-                "VmSwap" => status.swap = kilobytes(),
                 _ => {}
             }
         }
@@ -152,27 +152,43 @@ impl Target {
 
     fn kind(&self) -> io::Result<Kind> {
         let mut kind = Kind::Other;
+        self.each_mapped(|path| {
+            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            if name.starts_with(b"libj9vm") {
+                kind = Kind::OpenJ9;
+            } else if name == b"libjvm.so" && kind == Kind::Other {
+                kind = Kind::HotSpot;
+            }
+        })?;
+        if kind == Kind::Other && self.exports_hotspot().unwrap_or(false) {
+            kind = Kind::HotSpot;
+        }
+        Ok(kind)
+    }
+
+    /// Whether it runs JDK 8: that has `lib/amd64/server/libjvm.so`, later ones have `lib/server/libjvm.so`.
+    pub fn is_of_jdk_8(&self) -> bool {
+        let mut is_old = false;
+        let told = self.each_mapped(|path| {
+            let mut names = path.rsplit(|byte| *byte == b'/');
+            let name = names.next();
+            is_old |= name == Some(b"libjvm.so") && names.nth(1).is_some_and(|folder| folder != b"lib");
+        });
+        told.is_ok() && is_old
+    }
+
+    /// Calls `look` with the path of each mapped file, or what else stands at the end of the line.
+    fn each_mapped(&self, mut look: impl FnMut(&[u8])) -> io::Result<()> {
         let mut maps = BufReader::new(self.file("maps")?);
         let mut line = Vec::new();
         loop {
             line.clear();
             if maps.by_ref().take(8192).read_until(b'\n', &mut line)? == 0 {
-                break;
+                return Ok(());
             }
             let path = line.trim_ascii_end();
-            let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-            if name.starts_with(b"libj9vm") {
-                return Ok(Kind::OpenJ9);
-            }
-            if name == b"libjvm.so" {
-                kind = Kind::HotSpot;
-            }
+            look(path.strip_suffix(b" (deleted)").unwrap_or(path));
         }
-        if kind == Kind::Other && self.exports_hotspot().unwrap_or(false) {
-            kind = Kind::HotSpot;
-        }
-        Ok(kind)
     }
 
     /// Whether the executable itself exports HotSpot's symbols, as one does that is linked statically with it.
@@ -238,6 +254,23 @@ impl Target {
             status.own_pid = self.pid;
         }
         Ok(status)
+    }
+
+    /// What is resident in which of its mappings.
+    ///
+    /// # Errors
+    /// EACCES where it may not be looked at, ESRCH if it is gone.
+    pub fn mappings(&self) -> io::Result<impl BufRead> {
+        self.file("smaps").map(|file| BufReader::with_capacity(64 << 10, file))
+    }
+
+    /// The names of its first threads, those that it began with among them.
+    pub fn thread_names(&self) -> Vec<Vec<u8>> {
+        let path = format!("/proc/self/fd/{}/task", self.folder.as_raw_fd());
+        let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+        let threads = entries.filter_map(|entry| entry.file_name().into_string().ok()).take(FIRST_THREADS);
+        let names = threads.filter_map(|thread| self.read(&format!("task/{thread}/comm")).ok());
+        names.map(|name| name.trim_ascii_end().to_owned()).collect()
     }
 
     fn read(&self, name: &str) -> io::Result<Vec<u8>> {
@@ -308,7 +341,7 @@ mod unit {
     #[test]
     fn the_number_in_the_innermost_namespace_counts() {
         let text = b"Name:\tjava\nState:\tS (sleeping)\nNStgid:\t812\t17\t1\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\n\
-            Threads:\t23\nVmRSS:\t  2048 kB\nVmSwap:\t 0 kB\nSigCgt:\t0000000101005ccd\nCapEff:\t00ff\n";
+            Threads:\t23\nVmRSS:\t  2048 kB\nSigCgt:\t0000000101005ccd\nCapEff:\t00ff\n";
         let status = Status::parse(text);
         assert_eq!((status.own_pid, status.user(), status.group(), status.state), (1, 2, 6, b'S'));
         assert_eq!((status.threads, status.resident, status.effective), (23, 2 << 20, 0xff));

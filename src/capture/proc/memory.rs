@@ -79,28 +79,13 @@ impl Memory {
         Self::parse(BufReader::with_capacity(64 << 10, File::open(format!("/proc/{pid}/smaps"))?))
     }
 
-    fn parse(mut text: impl BufRead) -> io::Result<Self> {
+    fn parse(text: impl BufRead) -> io::Result<Self> {
         let mut memory = Self::default();
-        let mut open: Option<Open> = None;
-        let mut line = Vec::with_capacity(256);
-        loop {
-            line.clear();
-            if text.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            let line = line.trim_ascii_end();
-            if let Some(next) = Open::begin(line) {
-                memory.take(open.replace(next));
-            } else if let Some(open) = &mut open {
-                open.field(line);
-            }
-        }
-        memory.take(open);
+        each(text, |open| memory.take(open))?;
         Ok(memory)
     }
 
-    fn take(&mut self, open: Option<Open>) {
-        let Some(open) = open else { return };
+    fn take(&mut self, open: Open) {
         let held = open.held();
         self.mappings = self.mappings.saturating_add(1);
         self.resident = self.resident.saturating_add(open.resident);
@@ -127,13 +112,46 @@ fn add(sum: &mut u64, bytes: u64) {
     *sum = sum.saturating_add(bytes);
 }
 
-/// The mapping whose lines are being read.
+/// Reads the text of `/proc/PID/smaps`, a mapping at a time, in the order of their addresses.
+///
+/// # Errors
+/// As read(2).
+pub fn each(mut text: impl BufRead, mut take: impl FnMut(Open)) -> io::Result<()> {
+    let mut open: Option<Open> = None;
+    let mut line = Vec::with_capacity(256);
+    loop {
+        line.clear();
+        if text.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let line = line.trim_ascii_end();
+        if let Some(next) = Open::begin(line) {
+            if let Some(last) = open.replace(next) {
+                take(last);
+            }
+        } else if let Some(open) = &mut open {
+            open.field(line);
+        }
+    }
+    if let Some(last) = open {
+        take(last);
+    }
+    Ok(())
+}
+
+/// A mapping as its lines tell it.
 #[derive(Debug, Default)]
-struct Open {
-    name: String,
-    kind: Kind,
-    start: u64,
-    size: u64,
+pub struct Open {
+    /// The kernel's name for it; empty where it has none.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its first address.
+    pub start: u64,
+    /// How long it is, whether used or not; bytes.
+    pub size: u64,
+    /// What may be done with it: `rw-p`.
+    pub permissions: String,
     resident: u64,
     proportional: u64,
     anonymous: u64,
@@ -150,7 +168,14 @@ impl Open {
         let permissions = words.next()?;
         let name = words.nth(3).unwrap_or_default().trim();
         let kind = kind(name, permissions.ends_with('s'));
-        Some(Self { name: name.to_owned(), kind, start, size: end.saturating_sub(start), ..Self::default() })
+        Some(Self {
+            name: name.to_owned(),
+            kind,
+            start,
+            size: end.saturating_sub(start),
+            permissions: permissions.to_owned(),
+            ..Self::default()
+        })
     }
 
     /// `Rss:                 132 kB`
@@ -167,7 +192,8 @@ impl Open {
         *place = kilobytes.unwrap_or(0).saturating_mul(1024);
     }
 
-    fn held(&self) -> u64 {
+    /// What it holds that cannot be let go, in memory or in swap; bytes.
+    pub fn held(&self) -> u64 {
         let resident = match self.kind {
             Kind::Shared => self.proportional,
             Kind::Heap | Kind::Stack | Kind::Anonymous | Kind::File => self.anonymous,

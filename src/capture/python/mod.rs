@@ -203,6 +203,7 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
         runtime: format!("CPython {}", python.version),
         heap: None,
         groups,
+        outside: Vec::new(),
         holders,
         share,
         pause: Duration::ZERO,
