@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::settings::{GaugeKind, Leftovers, Stage, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -45,6 +47,31 @@ impl Recipes {
     }
 }
 
+/// When a dump of everything is taken, which costs the app seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// When memory grows, and what it costs is there.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Also when memory does not grow.
+    On,
+}
+
+/// How a dump of everything is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heavy {
+    /// `--heavy`.
+    pub when: When,
+    /// `--max-pause`.
+    pub max_pause: Duration,
+    /// `--redact`.
+    pub redact: bool,
+    /// `--live`.
+    pub live: bool,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -72,6 +99,8 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// `--capture`; `None`: off.
     pub capture: Option<Recipes>,
+    /// `--heavy`, `--max-pause`, `--redact`, `--live`.
+    pub heavy: Heavy,
     /// `--baseline-after`.
     pub baseline_after: Duration,
     /// `--hook-timeout`.

@@ -68,7 +68,7 @@ pub struct Suspect {
     pub artifact: Option<String>,
     /// The part of the growth that it explains, weighed by how much it tells. For the order alone.
     #[serde(skip)]
-    weight: f64,
+    pub(super) weight: f64,
 }
 
 /// What can be said.

@@ -244,6 +244,26 @@ flags! {
         detail: "A time at which the app is usually up and steady. If memory reaches the trace stage before, that look is the \
                  first.",
     };
+    HEAVY Flag {
+        long: "heavy", short: None, takes: Takes::Value("auto|off|on"), default: "auto", heading: Heading::Evidence,
+        brief: "heap dumps of JVMs at the capture stage",
+        detail: "auto takes one when memory grows and room, disk and --max-pause allow it; on also when memory does not grow.",
+    };
+    MAX_PAUSE Flag {
+        long: "max-pause", short: None, takes: DURATION, default: "5s", heading: Heading::Evidence,
+        brief: "how long a heap dump may stop the app",
+        detail: "What would take longer is not begun; what does take longer is cut off.",
+    };
+    REDACT Flag {
+        long: "redact", short: None, takes: Takes::Switch, default: "", heading: Heading::Evidence,
+        brief: "heap dumps without contents: numbers and texts are zeroed",
+        detail: "Sizes, names of classes and who refers to whom are kept.",
+    };
+    LIVE Flag {
+        long: "live", short: None, takes: Takes::Switch, default: "", heading: Heading::Evidence,
+        brief: "heap dumps of what is reachable only",
+        detail: "That costs the JVM a full collection of garbage before.",
+    };
     COOLDOWN Flag {
         long: "cooldown", short: None, takes: DURATION, default: "5min", heading: Heading::Evidence,
         brief: "the least time between two captures",

@@ -18,6 +18,7 @@ use crate::sys::process::ProcessId;
 use crate::units::Size;
 
 use super::capture::{Answer, composition, is_worker};
+use super::dump;
 
 /// How many lines of what was found stand in the log.
 const TOLD: usize = 4;
@@ -70,6 +71,11 @@ fn look(order: &Order) -> Result<(), String> {
     }
     if let Some(incident) = &order.incident {
         keep(order, incident, &snapshot, &findings)?;
+    }
+    if let (Some(incident), "capture") = (&order.incident, order.stage.as_str())
+        && recipes.jvm
+    {
+        dump::take(order, incident, &snapshot, &findings);
     }
     seen.add(snapshot).map_err(|error| format!("cannot keep what was seen: {error}"))
 }
@@ -207,6 +213,12 @@ mod tests {
             stage: "trace".into(),
             room,
             recipes: Recipes::ALL,
+            heavy: crate::config::Heavy {
+                when: crate::config::When::Auto,
+                max_pause: std::time::Duration::ZERO,
+                redact: false,
+                live: false,
+            },
             seen: 0,
         };
         assert_eq!(allowed(&order(None)), Ok(Recipes::ALL));

@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod check;
+mod dump;
 pub mod evidence;
 pub mod guardian;
 pub mod hook;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::config::Recipes;
+use crate::config::{Heavy, Recipes};
 use crate::sys::process::ProcessId;
 
 /// A look that is to be taken.
@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub room: Option<u64>,
     /// What is to be taken.
     pub recipes: Recipes,
+    /// How a dump of everything is taken.
+    pub heavy: Heavy,
     /// What was seen before.
     pub seen: BorrowedFd<'a>,
 }
@@ -45,6 +47,7 @@ impl Request<'_> {
             self.stage.into(),
             self.room.map_or_else(String::new, |room| room.to_string()).into(),
             recipes.join(",").into(),
+            serde_json::to_string(&self.heavy).unwrap_or_default().into(),
             self.seen.as_raw_fd().to_string().into(),
         ]
     }
@@ -67,6 +70,8 @@ pub struct Order {
     pub room: Option<u64>,
     /// What is to be taken.
     pub recipes: Recipes,
+    /// How a dump of everything is taken.
+    pub heavy: Heavy,
     /// The descriptor of what was seen before.
     pub seen: i32,
 }
@@ -74,7 +79,7 @@ pub struct Order {
 impl Order {
     /// Reads the words after the verb.
     pub fn parse(words: &[OsString]) -> Option<Self> {
-        let [dir, incident, run, app, stage, room, recipes, seen] = words else { return None };
+        let [dir, incident, run, app, stage, room, recipes, heavy, seen] = words else { return None };
         let recipe = |name: &str| Recipes::NAMES.iter().find(|(known, _)| *known == name).map(|(_, recipe)| *recipe);
         Some(Self {
             dir: dir.into(),
@@ -84,6 +89,7 @@ impl Order {
             stage: stage.to_str()?.to_owned(),
             room: room.to_str()?.parse().ok(),
             recipes: recipes.to_str()?.split(',').filter_map(recipe).fold(Recipes::NONE, Recipes::and),
+            heavy: serde_json::from_str(heavy.to_str()?).ok()?,
             seen: seen.to_str()?.parse().ok()?,
         })
     }
@@ -100,12 +106,16 @@ pub fn keeper() -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::When;
 
     #[test]
     fn a_worker_is_told_what_it_was_asked_for() {
         let seen = keeper().unwrap();
+        let heavy = Heavy { when: When::On, max_pause: Duration::from_millis(1500), redact: true, live: false };
         for (incident, room, recipes) in [
             ("", None, Recipes::NONE),
             ("one", Some(7), Recipes::ALL),
@@ -119,6 +129,7 @@ mod tests {
                 stage: "trace",
                 room,
                 recipes,
+                heavy,
                 seen: seen.as_fd(),
             };
             let words = request.words();
@@ -130,6 +141,7 @@ mod tests {
                 stage: "trace".into(),
                 room,
                 recipes,
+                heavy,
                 seen: seen.as_raw_fd(),
             };
             assert_eq!((words[0].to_str(), Order::parse(&words[1..])), (Some("evidence"), Some(order)));

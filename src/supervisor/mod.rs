@@ -857,6 +857,7 @@ impl Supervisor {
                 stage: stage.name(),
                 room,
                 recipes,
+                heavy: self.config.heavy,
                 seen: seen.as_fd(),
             };
             let started = self.workers.start(Role::Evidence(run, is_baseline), request.words(), Some(seen.as_fd()));

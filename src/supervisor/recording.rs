@@ -332,6 +332,8 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "cooldown_seconds": config.cooldown.as_secs_f64(),
             "max_captures": config.max_captures,
             "capture": config.capture.is_some(),
+            "heavy": format!("{:?}", config.heavy.when).to_lowercase(),
+            "max_pause_seconds": config.heavy.max_pause.as_secs_f64(),
             "baseline_after_seconds": config.baseline_after.as_secs_f64(),
             "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
             "exit_code": config.exit_code,
