@@ -203,7 +203,7 @@ impl<'a> Place<'a> {
     }
 
     /// Removes what a memini that was killed has left, and lets a JVM go on that still waits to open a FIFO there.
-    fn clear(jvm: &Jvm) {
+    fn clear(jvm: &'a Jvm) {
         let Ok(_as_target) = jvm.guise() else { return };
         let path = format!("/proc/self/fd/{}", jvm.temporary().as_raw_fd());
         for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
