@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::census::{Census, Refusal};
+use super::proc::systemv::Segments;
 use super::proc::tmpfs::{self, Mount};
 use super::proc::{Identity, Process};
 
@@ -69,6 +70,9 @@ pub struct Snapshot {
     pub processes: Vec<Look>,
     /// The tmpfs mounts that hold anything.
     pub mounts: Vec<Mount>,
+    /// System V memory that no process has attached.
+    #[serde(default)]
+    pub segments: Segments,
 }
 
 /// A recipe's census.
@@ -107,6 +111,7 @@ impl Snapshot {
             process_count: pids.len() as u64,
             processes: looks,
             mounts: first.and_then(|(pid, deadline)| tmpfs::mounts(*pid, deadline).ok()).unwrap_or_default(),
+            segments: pids.first().and_then(|pid| Segments::of(*pid).ok()).unwrap_or_default(),
         }
     }
 

@@ -204,8 +204,10 @@ fn process(text: &mut String, look: &Look) {
     if let Some(descriptors) = &process.descriptors {
         let kinds: Vec<String> = descriptors.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let _ = writeln!(text, "    {} descriptors: {}", descriptors.count, kinds.join(", ").escape_debug());
-        if descriptors.deleted_bytes > 0 {
-            let _ = writeln!(text, "    deleted files that are still open hold {}", Size(descriptors.deleted_bytes));
+        for (bytes, place) in [(descriptors.deleted_bytes, "on disk"), (descriptors.deleted_memory, "in memory")] {
+            if bytes > 0 {
+                let _ = writeln!(text, "    deleted files that are still open hold {} {place}", Size(bytes));
+            }
         }
     }
     if let Some(why) = &look.no_census {

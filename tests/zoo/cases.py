@@ -114,7 +114,7 @@ APPS = [
     service("half_closed", "connections that clients have closed", r"^tcp close-wait \[", Load(50, 900, alone=True)),
     service("upstream", "connections to another service", r"^tcp established \[", Load(20, 900)),
     service("workers", "a thread for each request", r"^threads \[", Load(5, 700)),
-    service("uploads", "deleted files in memory, open", r"^(deleted shared memory \[|deleted files .*/dev/shm)", Load(20, 600, body=150_000)),
+    service("uploads", "deleted files in memory, open", r"^(deleted file in memory \[)", Load(20, 600, body=150_000)),
     service("predictions", "NumPy features of each request", r"^(__main__\.model\.seen: list|seen of __main__\.Model: list)", Load(20, 700), packages=True),
     service("methods", "lru_cache on a method", r"^cache of __main__\.Order\.total|^__main__\.Order ", Load(100, 3000)),
     service("log_handlers", "handlers added in each request", r"\bhandlers\b.*: list|^logging\.StreamHandler ", Load(50, 1500)),

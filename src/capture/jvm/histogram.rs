@@ -81,6 +81,7 @@ pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
         runtime: version.runtime(),
         heap: Some(used),
         groups: histogram.groups,
+        classes: Vec::new(),
         holders: Vec::new(),
         share: 1.0,
         pause,

@@ -81,6 +81,16 @@ const WORTH_A_SEARCH: u64 = 1000;
 /// And of a heavy one, of which there are few.
 const HEAVY_ITEMS_LOOKED_AT: u64 = 200;
 
+/// How many objects are looked at that may belong to another one, and how many references of each of them.
+const BELONGINGS: usize = 40;
+const BRANCHES: u64 = 8;
+
+/// What belongs to somebody else for the most part is left out.
+const LEAST_SHARE: f64 = 0.01;
+
+/// A class with fewer instances is not looked into.
+const FEWEST_INSTANCES: u64 = 100;
+
 /// Until when of the pause the walk, the paths, the owners, the containers and the sample must be done; percent.
 const WALK: u32 = 55;
 const PATHS: u32 = 70;
@@ -192,15 +202,17 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
     let loose = loose(heap, &tally, &paths, moment(SAMPLE));
     let share = share(&tally, &loose, &mut remarks);
     let heavy = heavy(heap, &tally, &paths, moment(SAMPLE));
-    let groups = groups(heap, limits, share, &loose, &heavy);
+    let (groups, counted) = groups(heap, limits, share, &loose, &heavy);
+    let classes = classes(heap, limits, share, moment(SAMPLE));
     remarks.push(
         "objects without references of their own (str, bytes, int, …) are estimated from a sample of the containers' items"
             .to_owned(),
     );
     Census {
         runtime: format!("CPython {}", python.version),
-        heap: None,
+        heap: Some(counted),
         groups,
+        classes,
         holders,
         share,
         pause: Duration::ZERO,
@@ -369,8 +381,7 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     let mut sum = 0.0;
     for number in 0..looks {
         let Some(item) = dice.item(run, number, looks).and_then(|place| heap.memory.word(place)) else { continue };
-        let mut left = 24;
-        sum += depth_bytes(heap, item, 3, &mut left);
+        sum += belongings(heap, item, None);
     }
     if looks == 0 {
         return 0;
@@ -378,35 +389,39 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     (sum / looks as f64 * run.total as f64) as u64
 }
 
-/// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share.
-fn depth_bytes(heap: &mut Heap, address: u64, depth: u32, left: &mut u32) -> f64 {
-    if depth == 0 || *left == 0 {
-        return 0.0;
-    }
-    let Some(of) = heap.object(address, Reach::Far) else { return 0.0 };
-    if matches!(of.kind, Kind::Type | Kind::Module | Kind::Function) {
-        return 0.0;
-    }
-    let share = heap.share(&of);
-    if share < 0.01 {
-        return 0.0;
-    }
-    *left = left.saturating_sub(1);
-    let body = heap.body(&of, Reach::Far);
-    let mut sum = body.bytes as f64;
-    for run in body.runs.iter().flatten() {
-        let looks = run.count.min(8);
-        let mut part = 0.0;
-        for at in 0..looks {
-            if let Some(item) = run.address(at).and_then(|place| heap.memory.word(place)) {
-                part += depth_bytes(heap, item, depth.saturating_sub(1), left);
+/// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share. What is near is looked
+/// at first, since there is no time for all of it.
+///
+/// With `own`, the object is one of this type, counted in full, and others of its type belong to themselves.
+fn belongings(heap: &mut Heap, address: u64, own: Option<usize>) -> f64 {
+    let mut waiting = Vec::with_capacity(BELONGINGS);
+    waiting.push((address, 1.0));
+    let (mut next, mut sum) = (0usize, 0.0);
+    while let Some((address, weight)) = waiting.get(next).copied() {
+        next = next.saturating_add(1);
+        let Some(of) = heap.object(address, Reach::Far) else { continue };
+        let is_first = next == 1;
+        if matches!(of.kind, Kind::Type | Kind::Module) || (!is_first && own == Some(of.number)) {
+            continue;
+        }
+        let weight = if is_first && own.is_some() { weight } else { weight * heap.share(&of) };
+        if weight < LEAST_SHARE {
+            continue;
+        }
+        let body = heap.body(&of, Reach::Far);
+        sum += weight * body.bytes as f64;
+        let runs = if of.kind == Kind::Function { heap.bound(&of) } else { body.runs };
+        for run in runs.iter().flatten() {
+            let looks = run.count.min(BRANCHES);
+            for item in (0..looks).filter_map(|at| run.address(at)) {
+                let Some(item) = heap.memory.word(item).map(|item| item & !1).filter(|item| *item != 0) else { continue };
+                if waiting.len() < BELONGINGS && !waiting.iter().any(|(known, _)| *known == item) {
+                    waiting.push((item, weight * run.total as f64 / looks as f64));
+                }
             }
         }
-        if looks > 0 {
-            sum += part / looks as f64 * run.total as f64;
-        }
     }
-    sum * share
+    sum
 }
 
 /// How many references of large containers must be looked at so that these tell the share.
@@ -546,8 +561,45 @@ fn heavy(heap: &mut Heap, tally: &Tally, paths: &Paths, until: Instant) -> HashM
     found
 }
 
-/// The types that take most, by name.
-fn groups(heap: &mut Heap, limits: &Limits, share: f64, loose: &Loose, heavy: &HashMap<usize, Estimate>) -> Vec<Group> {
+/// What belongs to the instances of a class, by some of them.
+fn classes(heap: &mut Heap, limits: &Limits, share: f64, until: Instant) -> Vec<Group> {
+    let mut found: Vec<(u64, usize)> = heap
+        .types
+        .all()
+        .iter()
+        .enumerate()
+        .filter(|(_, found)| found.seen >= FEWEST_INSTANCES && !found.some.is_empty())
+        .map(|(number, found)| (found.seen, number))
+        .collect();
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found.truncate(limits.groups);
+    let mut classes = Vec::new();
+    for (seen, number) in found {
+        if Instant::now() >= until {
+            break;
+        }
+        let Some((address, some)) = heap.types.get(number).map(|found| (found.address, found.some.clone())) else {
+            continue;
+        };
+        let sum: f64 = some.iter().map(|instance| belongings(heap, *instance, Some(number))).sum();
+        let instances = seen as f64 / share;
+        let bytes = sum / some.len().max(1) as f64 * instances;
+        if let Some(name) = heap.type_name(address).filter(|_| bytes >= 1.0) {
+            classes.push(Group { name, instances: instances.round() as u64, bytes: bytes.round() as u64 });
+        }
+    }
+    classes.sort_by(|one, other| (other.bytes, &one.name).cmp(&(one.bytes, &other.name)));
+    classes
+}
+
+/// The types that take most, by name, and what all take together; bytes.
+fn groups(
+    heap: &mut Heap,
+    limits: &Limits,
+    share: f64,
+    loose: &Loose,
+    heavy: &HashMap<usize, Estimate>,
+) -> (Vec<Group>, u64) {
     let scale = |estimate: Estimate, of: f64| if of > 0.0 { estimate.over(of) } else { estimate };
     let [few_looked_at, many_looked_at] = loose.looked_at;
     let mut found: Vec<(u64, Estimate)> = heap
@@ -569,6 +621,7 @@ fn groups(heap: &mut Heap, limits: &Limits, share: f64, loose: &Loose, heavy: &H
         })
         .filter(|(_, sum)| sum.objects >= 0.5)
         .collect();
+    let counted = found.iter().map(|(_, sum)| sum.bytes).sum::<f64>().round() as u64;
     found.sort_by(|(_, one), (_, other)| other.bytes.total_cmp(&one.bytes));
     // Several types may have the same name, and so one of the later ones may belong to one of the first.
     found.truncate(limits.groups.saturating_mul(4));
@@ -583,7 +636,7 @@ fn groups(heap: &mut Heap, limits: &Limits, share: f64, loose: &Loose, heavy: &H
         .collect();
     groups.sort_by(|one, other| (other.bytes, &one.name).cmp(&(one.bytes, &other.name)));
     groups.truncate(limits.groups);
-    groups
+    (groups, counted)
 }
 
 /// Says so if most of the process's memory is something else than what was counted.

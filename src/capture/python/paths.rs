@@ -195,7 +195,17 @@ impl Paths {
             return;
         }
         let Some(of) = heap.object(address, Reach::Far) else { return };
-        if matches!(of.kind, Kind::Leaf | Kind::Str | Kind::Bytes | Kind::Int | Kind::ByteArray | Kind::Module) {
+        if matches!(
+            of.kind,
+            Kind::Leaf
+                | Kind::Str
+                | Kind::Bytes
+                | Kind::Int
+                | Kind::ByteArray
+                | Kind::Array
+                | Kind::NumPyArray
+                | Kind::Module
+        ) {
             return;
         }
         self.known.insert(address);
@@ -249,7 +259,7 @@ impl Paths {
                 return;
             }
             Kind::Generator | Kind::Frame => {
-                if let Some(frame) = frame_of(heap, &of) {
+                if let Some(frame) = heap.frame_of(&of) {
                     self.locals(heap, at, frame, visit);
                 }
                 return;
@@ -356,16 +366,11 @@ impl Paths {
         frame: u64,
         visit: &mut impl FnMut(&mut Heap, &Object),
     ) -> Option<()> {
-        // The lowest bits tell since 3.14 whether a reference is counted.
-        let code = heap.memory.word(frame.wrapping_add(heap.layout.frame_code))? & !7;
-        let names = heap.memory.word(code.wrapping_add(heap.layout.code_names))?;
-        let names = heap.object(names, Reach::Far).filter(|names| names.kind == Kind::Tuple)?;
-        let [_, _, count, ..] = names.words;
-        for at in (0..count.min(ITEMS)).map(|at| at.wrapping_mul(8)) {
-            let value = heap.memory.word(frame.wrapping_add(heap.layout.frame_locals).wrapping_add(at))? & !7;
-            let first = names.address.wrapping_add(heap.layout.tuple_items);
-            let name = heap.memory.word(first.wrapping_add(at))?;
-            self.push(heap, parent, value, Edge::Local(name, code), visit);
+        let locals = heap.locals(frame)?;
+        for at in (0..locals.count).map(|at| at.wrapping_mul(8)) {
+            let value = heap.memory.word(locals.first.wrapping_add(at))? & !7;
+            let name = heap.memory.word(locals.names.wrapping_add(at))?;
+            self.push(heap, parent, value, Edge::Local(name, locals.code), visit);
         }
         Some(())
     }
@@ -419,20 +424,6 @@ fn own_type_name(heap: &mut Heap, address: u64) -> Option<String> {
     let of = heap.object(address, Reach::Far)?;
     let of_type = heap.type_of(&of)?.address;
     heap.type_name(of_type)
-}
-
-/// The frame of a generator or coroutine that has one; of a frame itself.
-fn frame_of(heap: &mut Heap, of: &Object) -> Option<u64> {
-    let [_, _, second, ..] = of.words;
-    if of.kind == Kind::Frame {
-        return (!heap.layout.short_keys).then_some(of.address);
-    }
-    if !heap.layout.short_keys {
-        return Some(second).filter(|frame| *frame != 0);
-    }
-    // A generator ends with its frame, whose local variables are not in its size.
-    let basic = heap.type_of(of)?.basic;
-    of.address.checked_add(basic)?.checked_sub(heap.layout.frame_locals)
 }
 
 /// The name of what is not told by the path to it: a class or function is known by where it was written.

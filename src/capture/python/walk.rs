@@ -19,6 +19,9 @@ const HEAVY: u64 = 1 << 20;
 /// With fewer items it is hardly one that grows.
 const FEWEST_HEAVY: u64 = 8;
 
+/// How many objects of each type are kept, to be looked into.
+const SOME: usize = 8;
+
 /// Containers with fewer items are not told as holders.
 const FEWEST_ITEMS: u64 = 64;
 
@@ -178,6 +181,7 @@ pub struct Tally {
     /// Those that were found, with their items, to take the most, in no order.
     pub heaviest: Vec<Large>,
     fewest: u64,
+    dice: Dice,
     /// Each container with many items: a few thousand in a process of gigabytes.
     large: ByAddress<()>,
 }
@@ -188,6 +192,16 @@ impl Tally {
         self.seen = self.seen.wrapping_add(1);
         self.which.add(of.address);
         self.count(heap, of, body);
+        // An even choice of all that were seen: each comes in with the probability that it must have at the end.
+        if let Some(found) = heap.types.get_mut(of.number).filter(|_| is_looked_into(of.kind)) {
+            if found.some.len() < SOME {
+                found.some.push(of.address);
+            } else if let Some(place) =
+                usize::try_from(self.dice.below(found.seen)).ok().and_then(|at| found.some.get_mut(at))
+            {
+                *place = of.address;
+            }
+        }
     }
 
     /// Counts an object, whether it is in a list or not.
@@ -234,7 +248,7 @@ impl Tally {
         for at in looks {
             let item = run.address(at).and_then(|place| heap.memory.word(place));
             let Some(item) = item.and_then(|item| heap.object(item, Reach::Far)) else { continue };
-            if matches!(item.kind, Kind::Type | Kind::Module | Kind::Function) {
+            if matches!(item.kind, Kind::Type | Kind::Module) {
                 continue;
             }
             let share = heap.share(&item);
@@ -247,6 +261,11 @@ impl Tally {
             keep(&mut self.heaviest, HEAVIEST, heavy, |kept| kept.bytes);
         }
     }
+}
+
+/// Whether objects of such a type are asked what belongs to them: those of classes are, and what else is no mere container.
+pub const fn is_looked_into(kind: Kind) -> bool {
+    matches!(kind, Kind::Instance | Kind::Generator | Kind::Other)
 }
 
 /// Keeps the largest by some measure.
