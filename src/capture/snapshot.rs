@@ -168,11 +168,13 @@ mod tests {
         let pids: Vec<i32> = children.iter().map(|child| child.id().cast_signed()).collect();
         let first = Snapshot::take(&pids, None, None, &[]);
         assert_eq!((first.processes.len(), first.process_count), (8, 8));
-        // As if all but two of them had held a gigabyte before.
+        // As if two of them had held nothing before, and the others a gigabyte.
         let mut before = first.clone();
         for look in &mut before.processes {
+            let kinds = &mut look.process.memory.as_mut().unwrap().kinds;
+            kinds.clear();
             if !pids[3..5].contains(&look.process.identity.pid) {
-                look.process.memory.as_mut().unwrap().kinds.insert(Default::default(), 1 << 30);
+                kinds.insert(Default::default(), 1 << 30);
             }
         }
         let asked = std::cell::RefCell::new(Vec::new());

@@ -75,6 +75,9 @@ pub struct Suspect {
     /// The part of the growth that it explains, weighed by how much it tells. For the order alone.
     #[serde(skip)]
     weight: f64,
+    /// Whether it is a suspect for its number alone.
+    #[serde(skip)]
+    is_surge: bool,
 }
 
 /// What can be said.
@@ -215,6 +218,7 @@ fn difference(now: u64, then: u64) -> i64 {
 
 impl Case<'_> {
     fn findings(&self) -> Findings {
+        let is_much = self.whole() >= self.noise();
         let whole = self.whole().max(self.noise());
         let mut suspects: Vec<Suspect> = self
             .newest_amounts()
@@ -229,7 +233,8 @@ impl Case<'_> {
             place: self.place(self.whole()),
             growth: self.compares.then(|| self.whole_growth()),
             span: self.span,
-            is_conclusive: self.compares && suspects.first().is_some_and(|first| first.weight >= CONCLUSIVE),
+            is_conclusive: self.compares
+                && suspects.first().is_some_and(|first| first.weight >= CONCLUSIVE && (first.is_surge || is_much)),
             suspects,
         }
     }
@@ -338,6 +343,7 @@ impl Case<'_> {
             rung,
             artifact: None,
             weight,
+            is_surge: matches!(key, Key::Threads(_) | Key::Descriptors(..) | Key::Program(_)),
         })
     }
 
@@ -393,7 +399,8 @@ impl Case<'_> {
             // A class of the app's own tells more than what all classes are made of.
             Key::Type(_, name) if is_common(name) => part * 0.7,
             Key::Type(..) => part * 1.1,
-            Key::Outside(..) => part,
+            // It says where, and not who.
+            Key::Outside(..) => part * 0.9,
             // Only where nothing better is known of it.
             Key::Private(id) if self.has_census(*id) => part * 0.3,
             Key::Private(_) => part * 0.9,

@@ -503,7 +503,7 @@ fn take(heap: &mut Heap, taking: &mut Taking<'_>, address: u64, weight: f64, dep
     if matches!(of.kind, Kind::Type | Kind::Module) {
         return;
     }
-    let weight = weight * heap.share(&of);
+    let mut weight = weight * heap.share(&of);
     if weight <= 0.0 {
         return;
     }
@@ -517,6 +517,11 @@ fn take(heap: &mut Heap, taking: &mut Taking<'_>, address: u64, weight: f64, dep
         return;
     }
     let body = heap.body(&of, Reach::Far);
+    // There are few large containers, and the walk to names has come by most of them: one that a sample leads to by chance
+    // stands for no others.
+    if body.runs.iter().flatten().any(|run| run.total >= walk::MANY) {
+        weight = weight.min(1.0);
+    }
     if let Some(estimate) = heap.types.get_mut(of.number).and_then(|found| found.loose.get_mut(taking.which)) {
         estimate.add(weight, weight * body.bytes as f64);
     }
@@ -584,7 +589,8 @@ fn classes(heap: &mut Heap, limits: &Limits, share: f64, until: Instant) -> Vec<
         let sum: f64 = some.iter().map(|instance| belongings(heap, *instance, Some(number))).sum();
         let instances = seen as f64 / share;
         let bytes = sum / some.len().max(1) as f64 * instances;
-        if let Some(name) = heap.type_name(address).filter(|_| bytes >= 1.0) {
+        // What is in no module belongs to the language: methods, coroutines.
+        if let Some(name) = heap.type_name(address).filter(|name| bytes >= 1.0 && name.contains('.')) {
             classes.push(Group { name, instances: instances.round() as u64, bytes: bytes.round() as u64 });
         }
     }

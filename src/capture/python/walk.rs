@@ -26,7 +26,7 @@ const SOME: usize = 8;
 const FEWEST_ITEMS: u64 = 64;
 
 /// What has as many references is a large container.
-const MANY: u64 = 2048;
+pub const MANY: u64 = 2048;
 
 /// After how many objects the clock is looked at.
 const STRETCH: u64 = 256;
