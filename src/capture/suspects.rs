@@ -35,8 +35,8 @@ const CONCLUSIVE: f64 = 0.30;
 
 /// Allocators, caches and collectors move an app that is steady by so much, and by this part of what it holds: less is never
 /// called all of the growth.
-const NOISE: u64 = 8 << 20;
-const NOISE_PART: u64 = 20;
+const NOISE: u64 = 16 << 20;
+const NOISE_PART: u64 = 10;
 
 /// Which process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -645,7 +645,8 @@ mod tests {
     fn a_class_is_weighed_with_what_belongs_to_its_instances() {
         let at = |seconds, mebibytes: u64| {
             let mut grown = look(9, "python3", 100 + mebibytes);
-            grown.census = census(&[("bytes", 9000, mebibytes * 3 / 4), ("app.Upload", 9000, mebibytes / 5)], &[], None);
+            grown.census =
+                census(&[("bytes", 9000, mebibytes * 3 / 4), ("app.Upload", 9000, mebibytes / 5)], &[], None);
             let class = Group { name: "app.Upload".into(), instances: 9000, bytes: mebibytes * MIB };
             grown.census.as_mut().unwrap().classes = vec![class];
             snapshot(seconds, vec![grown])
@@ -656,7 +657,8 @@ mod tests {
 
     #[test]
     fn what_a_steady_app_moves_by_is_not_called_the_cause() {
-        for (before, after, is_conclusive) in [(50, 52, false), (50, 80, true), (2000, 2040, false), (2000, 2300, true)] {
+        for (before, after, is_conclusive) in [(50, 52, false), (50, 80, true), (2000, 2040, false), (2000, 2300, true)]
+        {
             let [before, after] = [(0, before), (60, after)].map(|(at, held)| snapshot(at, vec![look(5, "app", held)]));
             let findings = find(&[&before, &after]);
             assert_eq!(findings.is_conclusive, is_conclusive, "{findings:?}");

@@ -72,7 +72,7 @@ def native(name, text, expected, *command, **more):
 
 
 def java(kind, text, expected, load, **more):
-    command = ["java", "-XX:+UseSerialGC", "-Xms32m", "-Xmx400m", "-cp", "BUILT/java", "Shop", kind]
+    command = ["java", "-XX:+UseSerialGC", "-Xms32m", "-Xmx400m", "-Dsun.net.httpserver.nodelay=true", "-cp", "BUILT/java", "Shop", kind]
     return App(f"java/{kind}", text, command, expected, load, "jdk", **more)
 
 
@@ -108,7 +108,7 @@ APPS = [
     service("flask_signals", "listeners to a signal (Flask)", r"^__main__\.(events\.subscribers|Checkout )", Load(100, 3500), packages=True),
     service("gunicorn_reports", "one of four workers (gunicorn)", r"^gunicorn_reports\.reports: dict", Load(200, 20_000, alone=True, until=70),
             packages=True, command=gunicorn("gunicorn_reports", "-w", "4"), told=True),
-    service("gunicorn_audit", "a middleware keeps requests (gunicorn, threads)", r"^gunicorn_audit\.app\.trail: list", Load(200, 2500, alone=True),
+    service("gunicorn_audit", "a middleware keeps requests (gunicorn, threads)", r"\btrail: list", Load(200, 2500, alone=True),
             packages=True, command=gunicorn("gunicorn_audit", "-w", "1", "--threads", "4")),
     service("asyncio_server", "clients that have gone (asyncio)", r"\bclients\b.*: dict|^__main__\.Client ", Load(100, 2500, alone=True)),
     service("half_closed", "connections that clients have closed", r"^tcp close-wait \[", Load(50, 900, alone=True)),

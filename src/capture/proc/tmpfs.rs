@@ -44,6 +44,14 @@ pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
     for info in infos.0.into_iter().filter(|info| info.fs_type == "tmpfs") {
         let inside = info.mount_point.strip_prefix("/").unwrap_or(&info.mount_point);
         let path = root.join(inside);
+        // One that is hidden below another mount shows that one's files.
+        let is_seen = fs::metadata(&path).is_ok_and(|data| {
+            let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
+            info.majmin == format!("{major}:{minor}")
+        });
+        if !is_seen {
+            continue;
+        }
         let Ok(status) = statvfs(&path) else { continue };
         let used = status.blocks().saturating_sub(status.blocks_free()).saturating_mul(status.fragment_size());
         // One that is mounted in several places is looked at once.

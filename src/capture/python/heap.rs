@@ -242,6 +242,8 @@ impl Heap {
                 let size = self.memory.word(fifth).map_or(0, |word| word >> 32);
                 body.grow(if size <= 16 { fourth.saturating_mul(size) } else { 0 });
             }
+            // `struct lru_list_elem`: two links, the hash, then the arguments and the result.
+            Kind::CachedResult => body.add(Run::plain(own.wrapping_add(40), 2)),
             Kind::NumPyArray => {
                 self.numpy_array(&mut body, of);
             }

@@ -82,8 +82,8 @@ const WORTH_A_SEARCH: u64 = 1000;
 const HEAVY_ITEMS_LOOKED_AT: u64 = 200;
 
 /// How many objects are looked at that may belong to another one, and how many references of each of them.
-const BELONGINGS: usize = 40;
-const BRANCHES: u64 = 8;
+const BELONGINGS: usize = 64;
+const BRANCHES: u64 = 16;
 
 /// What belongs to somebody else for the most part is left out.
 const LEAST_SHARE: f64 = 0.01;
@@ -381,7 +381,7 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     let mut sum = 0.0;
     for number in 0..looks {
         let Some(item) = dice.item(run, number, looks).and_then(|place| heap.memory.word(place)) else { continue };
-        sum += belongings(heap, item, None);
+        sum += belongings(heap, item, None, BELONGINGS, dice);
     }
     if looks == 0 {
         return 0;
@@ -392,9 +392,10 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
 /// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share. What is near is looked
 /// at first, since there is no time for all of it.
 ///
-/// With `own`, the object is one of this type, counted in full, and others of its type belong to themselves.
-fn belongings(heap: &mut Heap, address: u64, own: Option<usize>) -> f64 {
-    let mut waiting = Vec::with_capacity(BELONGINGS);
+/// With `own`, the object is one of this type, counted in full, and others of its type belong to themselves. At `most` so many
+/// objects are looked at.
+fn belongings(heap: &mut Heap, address: u64, own: Option<usize>, most: usize, dice: &mut Dice) -> f64 {
+    let mut waiting = Vec::with_capacity(most);
     waiting.push((address, 1.0));
     let (mut next, mut sum) = (0usize, 0.0);
     while let Some((address, weight)) = waiting.get(next).copied() {
@@ -412,10 +413,13 @@ fn belongings(heap: &mut Heap, address: u64, own: Option<usize>) -> f64 {
         sum += weight * body.bytes as f64;
         let runs = if of.kind == Kind::Function { heap.bound(&of) } else { body.runs };
         for run in runs.iter().flatten() {
-            let looks = run.count.min(BRANCHES);
-            for item in (0..looks).filter_map(|at| run.address(at)) {
-                let Some(item) = heap.memory.word(item).map(|item| item & !1).filter(|item| *item != 0) else { continue };
-                if waiting.len() < BELONGINGS && !waiting.iter().any(|(known, _)| *known == item) {
+            // Fewer of each, the fewer there may still be: who comes late stands for more, and none is forgotten.
+            let left = most.saturating_sub(waiting.len()) as u64;
+            let looks = run.count.min(BRANCHES).min((left >> 2).max(1));
+            for at in 0..looks {
+                let item = dice.item(run, at, looks).and_then(|place| heap.memory.word(place)).map(|item| item & !1);
+                let Some(item) = item.filter(|item| *item != 0) else { continue };
+                if waiting.len() < most && !waiting.iter().any(|(known, _)| *known == item) {
                     waiting.push((item, weight * run.total as f64 / looks as f64));
                 }
             }
@@ -578,6 +582,7 @@ fn classes(heap: &mut Heap, limits: &Limits, share: f64, until: Instant) -> Vec<
         .collect();
     found.sort_unstable_by(|one, other| other.cmp(one));
     found.truncate(limits.groups);
+    let mut dice = Dice::default();
     let mut classes = Vec::new();
     for (seen, number) in found {
         if Instant::now() >= until {
@@ -586,7 +591,8 @@ fn classes(heap: &mut Heap, limits: &Limits, share: f64, until: Instant) -> Vec<
         let Some((address, some)) = heap.types.get(number).map(|found| (found.address, found.some.clone())) else {
             continue;
         };
-        let sum: f64 = some.iter().map(|instance| belongings(heap, *instance, Some(number))).sum();
+        let of_each = some.iter().map(|instance| belongings(heap, *instance, Some(number), BELONGINGS, &mut dice));
+        let sum: f64 = of_each.sum();
         let instances = seen as f64 / share;
         let bytes = sum / some.len().max(1) as f64 * instances;
         // What is in no module belongs to the language: methods, coroutines.

@@ -204,6 +204,7 @@ impl Paths {
                 | Kind::ByteArray
                 | Kind::Array
                 | Kind::NumPyArray
+                | Kind::CachedResult
                 | Kind::Module
         ) {
             return;

@@ -287,6 +287,11 @@ class Never:
 waiting = {ask(number) for number in range(3000)}
 for one in waiting: one.send(None)
 rows = [array.array('d', range(1000)) for number in range(1000)]
+@functools.lru_cache(4000)
+def render(number): return 'page %d ' % number * 200
+for number in range(5000): render(number)
+places = {country: {town: [(town, '%04d' % i * 250) for i in range(150)] for town in range(20)} for country in range(30)}
+trail = [{**{str(i): i for i in range(30)}, 'note': 'note %d ' % number * 500} for number in range(2000)]
 tell()
 ";
     for python in pythons() {
@@ -299,9 +304,13 @@ tell()
             ("__main__.errors", 3000, 3000),
             ("__main__.waiting", 3000, 2500),
             ("__main__.rows", 1000, 8000),
+            ("cache of __main__.render", 4000, 1600),
+            // What belongs to an item, three steps below: 3000 tuples with a string each.
+            ("__main__.places", 30, 3_000_000),
+            ("__main__.trail", 2000, 4000),
         ] {
             let holder = holder(&census, name);
-            let expected = items * each..items * (each + 3000);
+            let expected = items * each * 3 / 4..items * (each + each / 2 + 3000);
             assert!(holder.items == items && expected.contains(&holder.bytes), "{version}: {holder:?} {expected:?}");
         }
         let arrays = group(&census, "array.array");
@@ -354,7 +363,9 @@ fn type_words(name: u64, basic: u64, flags: u64, meta: u64) -> [u64; 37] {
 
 #[test]
 fn an_array_of_numpys_takes_what_its_numbers_take_or_leads_to_who_has_them() {
-    let name = |text: &[u8; 16]| [u64::from_le_bytes(text[..8].try_into().unwrap()), u64::from_le_bytes(text[8..].try_into().unwrap())];
+    let name = |text: &[u8; 16]| {
+        [u64::from_le_bytes(text[..8].try_into().unwrap()), u64::from_le_bytes(text[8..].try_into().unwrap())]
+    };
     let (meta, of, descr) = (0x1000, 0x2000, 0x3000);
     let mut pieces = Pieces::default();
     pieces.put(meta, &type_words(0, 900, layout::flag::TYPE, meta));

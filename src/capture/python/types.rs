@@ -44,6 +44,8 @@ pub enum Kind {
     Cell,
     /// What `functools.lru_cache` makes of a function.
     CachedFunction,
+    /// One of the results that a cached function with a bound has kept.
+    CachedResult,
     /// Generators and coroutines.
     Generator,
     /// Frames (until 3.10 each running function has one).
@@ -57,7 +59,7 @@ pub enum Kind {
 }
 
 /// Types whose insides are known, by the name that they have in C.
-const KNOWN: [(&str, Kind); 31] = [
+const KNOWN: [(&str, Kind); 32] = [
     ("set", Kind::Set),
     ("frozenset", Kind::Set),
     ("collections.deque", Kind::Deque),
@@ -68,6 +70,7 @@ const KNOWN: [(&str, Kind); 31] = [
     ("function", Kind::Function),
     ("cell", Kind::Cell),
     ("functools._lru_cache_wrapper", Kind::CachedFunction),
+    ("functools._lru_list_elem", Kind::CachedResult),
     ("generator", Kind::Generator),
     ("coroutine", Kind::Generator),
     ("async_generator", Kind::Generator),
@@ -239,7 +242,19 @@ fn read(memory: &mut Memory, address: u64) -> Option<Type> {
     let dict_offset = memory.word(address.checked_add(object::TYPE_DICT_OFFSET)?)?.cast_signed();
     let kind = kind(memory, address, flags)?;
     let loose = [Estimate::default(); 2];
-    Some(Type { address, kind, flags, basic, item, dict_offset, values: None, seen: 0, bytes: 0, some: Vec::new(), loose })
+    Some(Type {
+        address,
+        kind,
+        flags,
+        basic,
+        item,
+        dict_offset,
+        values: None,
+        seen: 0,
+        bytes: 0,
+        some: Vec::new(),
+        loose,
+    })
 }
 
 fn kind(memory: &mut Memory, address: u64, flags: u64) -> Option<Kind> {

@@ -22,6 +22,10 @@ const FEWEST_HEAVY: u64 = 8;
 /// How many objects of each type are kept, to be looked into.
 const SOME: usize = 8;
 
+/// How many containers are weighed with what belongs to their items, and how many objects are looked at for each item.
+const WEIGHED_DEEPLY: u64 = 100;
+const LOOKED_AT_IN_EACH: usize = 64;
+
 /// Containers with fewer items are not told as holders.
 const FEWEST_ITEMS: u64 = 64;
 
@@ -49,8 +53,10 @@ impl Dice {
 
     /// The address of one reference of a run: a random one of that part of it that has this number, of so many.
     pub fn item(&mut self, run: &Run, number: u64, parts: u64) -> Option<u64> {
-        let part = run.total.checked_div(parts)?.max(1);
-        run.address(number.checked_mul(part)?.checked_add(self.below(part))?)
+        // The parts reach to the end, be they of unequal length: what is new is there.
+        let begin = number.checked_mul(run.total)?.checked_div(parts)?;
+        let end = number.checked_add(1)?.checked_mul(run.total)?.checked_div(parts)?;
+        run.address(begin.checked_add(self.below(end.saturating_sub(begin).max(1)))?)
     }
 }
 
@@ -181,6 +187,7 @@ pub struct Tally {
     /// Those that were found, with their items, to take the most, in no order.
     pub heaviest: Vec<Large>,
     fewest: u64,
+    weighed: u64,
     dice: Dice,
     /// Each container with many items: a few thousand in a process of gigabytes.
     large: ByAddress<()>,
@@ -236,23 +243,21 @@ impl Tally {
         }
     }
 
-    /// Weighs a container by a few of its items: not many items may take much.
+    /// Weighs a container by a few of its items: not many items may take much. Of the first ones, which are the running functions'
+    /// and the app's own, what belongs to the items is weighed as well.
     pub fn weigh(&mut self, heap: &mut Heap, of: &Object, body: &Body) {
         let (Some(items), Some(run)) = (body.items, body.runs.iter().flatten().next()) else { return };
         if items < FEWEST_HEAVY {
             return;
         }
+        self.weighed = self.weighed.saturating_add(1);
+        let most = if self.weighed <= WEIGHED_DEEPLY { LOOKED_AT_IN_EACH } else { 1 };
         let mut bytes = 0.0;
         // In the middle and at the end, where what is new is; a dict has keys and values in turn.
         let looks = [run.total >> 1, (run.total >> 1) | 1, run.total.saturating_sub(2), run.total.saturating_sub(1)];
         for at in looks {
-            let item = run.address(at).and_then(|place| heap.memory.word(place));
-            let Some(item) = item.and_then(|item| heap.object(item, Reach::Far)) else { continue };
-            if matches!(item.kind, Kind::Type | Kind::Module) {
-                continue;
-            }
-            let share = heap.share(&item);
-            bytes += share * heap.body(&item, Reach::Far).bytes as f64;
+            let Some(item) = run.address(at).and_then(|place| heap.memory.word(place)) else { continue };
+            bytes += super::belongings(heap, item, None, most, &mut self.dice);
         }
         let bytes = (bytes / looks.len() as f64 * run.total as f64) as u64;
         let bytes = body.bytes.saturating_add(bytes);
@@ -394,6 +399,21 @@ mod tests {
         let large = sample.places.iter().filter(|place| **place >= 1 << 40).count();
         let share = large as f64 / sample.places.len() as f64;
         assert!((0.45..0.55).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn every_part_of_a_run_may_be_looked_at_and_the_end_of_it_too() {
+        for total in [1, 15, 16, 17, 31, 60, 95, 1000] {
+            let run = Run { base: 800, stride: 8, side: 1, count: total, total };
+            let mut dice = Dice::default();
+            let mut seen = std::collections::HashSet::new();
+            for _ in 0..4000 {
+                for number in 0..16u64.min(total) {
+                    seen.insert(dice.item(&run, number, 16.min(total)).unwrap());
+                }
+            }
+            assert_eq!(seen, (0..total).map(|at| 800 + at * 8).collect(), "{total}");
+        }
     }
 
     #[test]
