@@ -150,5 +150,5 @@ APPS = [
     App("healthy/window", "the last measurements", ["PYTHON", "healthy/window.py"]),
     App("healthy/files", "large files written and read", ["PYTHON", "healthy/files.py"]),
     App("healthy/children", "short processes", ["sh", "healthy/children.sh"]),
-    App("healthy/java", "requests that make garbage (JVM)", java("garbage", "", None, None).command, load=Load(4000, 4000), needs="jdk"),
+    App("healthy/java", "requests that make garbage (JVM)", java("garbage", "", None, None).command, load=Load(8000, 4000), needs="jdk"),
 ]

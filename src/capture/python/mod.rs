@@ -37,7 +37,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use self::heap::{Heap, Object};
+use self::heap::{Heap, Object, Run};
 use self::layout::Layout;
 use self::locate::Python;
 use self::memory::Reach;
@@ -81,9 +81,13 @@ const WORTH_A_SEARCH: u64 = 1000;
 /// And of a heavy one, of which there are few.
 const HEAVY_ITEMS_LOOKED_AT: u64 = 200;
 
-/// How many objects are looked at that may belong to another one, and how many references of each of them.
-const BELONGINGS: usize = 64;
+/// How many objects are looked at that may belong to another one, how many of those that one refers to, and how deep.
+const BELONGINGS: u64 = 128;
 const BRANCHES: u64 = 16;
+const DEEPEST: usize = 24;
+
+/// Of so many references, those are sorted out beforehand that lead to nothing that could belong to anybody.
+const FEW: u64 = 24;
 
 /// What belongs to somebody else for the most part is left out.
 const LEAST_SHARE: f64 = 0.01;
@@ -389,43 +393,78 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     (sum / looks as f64 * run.total as f64) as u64
 }
 
-/// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share. What is near is looked
-/// at first, since there is no time for all of it.
+/// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share.
 ///
-/// With `own`, the object is one of this type, counted in full, and others of its type belong to themselves. At `most` so many
-/// objects are looked at.
-fn belongings(heap: &mut Heap, address: u64, own: Option<usize>, most: usize, dice: &mut Dice) -> f64 {
-    let mut waiting = Vec::with_capacity(most);
-    waiting.push((address, 1.0));
-    let (mut next, mut sum) = (0usize, 0.0);
-    while let Some((address, weight)) = waiting.get(next).copied() {
-        next = next.saturating_add(1);
-        let Some(of) = heap.object(address, Reach::Far) else { continue };
-        let is_first = next == 1;
-        if matches!(of.kind, Kind::Type | Kind::Module) || (!is_first && own == Some(of.number)) {
-            continue;
+/// With `own`, the object is one of this type, counted in full, and others of its type belong to themselves. About `effort`
+/// objects are looked at: a few of those that each refers to, and each of these stands for those that were left out.
+fn belongings(heap: &mut Heap, address: u64, own: Option<usize>, effort: u64, dice: &mut Dice) -> f64 {
+    Belongings { heap, own, dice, above: Vec::with_capacity(DEEPEST) }.of(address, effort)
+}
+
+struct Belongings<'a> {
+    heap: &'a mut Heap,
+    own: Option<usize>,
+    dice: &'a mut Dice,
+    /// The way to what is looked at: rings are left at once.
+    above: Vec<u64>,
+}
+
+impl Belongings<'_> {
+    fn of(&mut self, address: u64, effort: u64) -> f64 {
+        if effort == 0 || self.above.len() >= DEEPEST || self.above.contains(&address) {
+            return 0.0;
         }
-        let weight = if is_first && own.is_some() { weight } else { weight * heap.share(&of) };
-        if weight < LEAST_SHARE {
-            continue;
+        let Some(of) = self.heap.object(address, Reach::Far) else { return 0.0 };
+        let is_first = self.above.is_empty();
+        if matches!(of.kind, Kind::Type | Kind::Module) || (!is_first && self.own == Some(of.number)) {
+            return 0.0;
         }
-        let body = heap.body(&of, Reach::Far);
-        sum += weight * body.bytes as f64;
-        let runs = if of.kind == Kind::Function { heap.bound(&of) } else { body.runs };
-        for run in runs.iter().flatten() {
-            // Fewer of each, the fewer there may still be: who comes late stands for more, and none is forgotten.
-            let left = most.saturating_sub(waiting.len()) as u64;
-            let looks = run.count.min(BRANCHES).min((left >> 2).max(1));
-            for at in 0..looks {
-                let item = dice.item(run, at, looks).and_then(|place| heap.memory.word(place)).map(|item| item & !1);
-                let Some(item) = item.filter(|item| *item != 0) else { continue };
-                if waiting.len() < most && !waiting.iter().any(|(known, _)| *known == item) {
-                    waiting.push((item, weight * run.total as f64 / looks as f64));
-                }
+        let share = if is_first && self.own.is_some() { 1.0 } else { self.heap.share(&of) };
+        if share < LEAST_SHARE {
+            return 0.0;
+        }
+        let body = self.heap.body(&of, Reach::Far);
+        let runs = if of.kind == Kind::Function { self.heap.bound(&of) } else { body.runs };
+        let mut few = Vec::new();
+        for run in runs.iter().flatten().filter(|run| run.total <= FEW) {
+            few.extend((0..run.total).filter_map(|at| self.reference(run.address(at)?)));
+        }
+        let many = || runs.iter().flatten().filter(|run| run.total > FEW);
+        let groups = (many().count() as u64).saturating_add(u64::from(!few.is_empty()));
+        let effort = effort.saturating_sub(1).checked_div(groups).unwrap_or(0);
+        // The rest of the effort is for what is below these.
+        let looks = (effort >> 2).clamp(1, BRANCHES);
+        self.above.push(address);
+        let mut sum = body.bytes as f64;
+        let run = Run { base: 0, stride: 8, side: 1, count: few.len() as u64, total: few.len() as u64 };
+        sum += self.sample(&run, looks, effort, |_, at| few.get(usize::try_from(at >> 3).ok()?).copied());
+        for run in many() {
+            sum += self.sample(run, looks, effort, Self::reference);
+        }
+        self.above.pop();
+        sum * share
+    }
+
+    /// What belongs to the references of a run, by so many of them.
+    fn sample(&mut self, run: &Run, looks: u64, effort: u64, read: impl Fn(&mut Self, u64) -> Option<u64>) -> f64 {
+        let looks = looks.min(run.total);
+        let each = effort.checked_div(looks).unwrap_or(0);
+        let mut sum = 0.0;
+        for number in 0..looks {
+            if let Some(item) = self.dice.item(run, number, looks).and_then(|place| read(self, place)) {
+                sum += self.of(item, each);
             }
         }
+        if looks == 0 { 0.0 } else { sum / looks as f64 * run.total as f64 }
     }
-    sum
+
+    /// What is referred to at this place, if some of it may belong to who refers to it.
+    fn reference(&mut self, place: u64) -> Option<u64> {
+        // The lowest bit of a frame's variable may tell how it is counted.
+        let address = self.heap.memory.word(place)? & !1;
+        let of = self.heap.object(address, Reach::Far)?;
+        (self.heap.share(&of) >= LEAST_SHARE).then_some(address)
+    }
 }
 
 /// How many references of large containers must be looked at so that these tell the share.

@@ -24,7 +24,7 @@ const SOME: usize = 8;
 
 /// How many containers are weighed with what belongs to their items, and how many objects are looked at for each item.
 const WEIGHED_DEEPLY: u64 = 100;
-const LOOKED_AT_IN_EACH: usize = 64;
+const LOOKED_AT_IN_EACH: u64 = 64;
 
 /// Containers with fewer items are not told as holders.
 const FEWEST_ITEMS: u64 = 64;

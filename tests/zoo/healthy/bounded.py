@@ -12,9 +12,9 @@ def put(number):
         cache.popitem(last=False)
 
 
-for number in range(120_000):
+for number in range(400_000):
     put(number)
 zoo.steady()
-for number in range(120_000, 500_000):
+for number in range(400_000, 800_000):
     put(number)
 zoo.done()
