@@ -75,6 +75,9 @@ const TRIES: u32 = 5;
 /// How many items of a container are looked at to tell what all take.
 const ITEMS_LOOKED_AT: u64 = 48;
 
+/// An object of this size is a large one; bytes.
+const LARGE: u64 = 64 << 10;
+
 /// A nameless container with fewer items is not worth another walk.
 const WORTH_A_SEARCH: u64 = 1000;
 
@@ -183,7 +186,7 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
     let mut paths = Paths::default();
     let mut whole = true;
     for interpreter in &interpreters {
-        let mut visit = |heap: &mut Heap, of: &Object| {
+        let mut visit = |heap: &mut Heap, of: &Object, is_namespace: bool| {
             let body = heap.body(of, Reach::Far);
             // A dict of strings, say, is in no list. One that is may not have been seen.
             if !heap.is_tracked(of) {
@@ -191,7 +194,9 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
             } else if tally.more {
                 tally.count_missed(heap, of, &body);
             }
-            tally.weigh(heap, of, &body);
+            if !is_namespace {
+                tally.weigh(heap, of, &body);
+            }
         };
         whole &= paths.find(heap, python, *interpreter, moment(PATHS), &mut visit);
     }
@@ -361,7 +366,8 @@ fn holders(
         .map(|large| {
             let name = paths.name(heap, large.address).or_else(|| owners.get(&large.address).cloned());
             let name = name.unwrap_or_default();
-            let of_items = if Instant::now() < until { items_bytes(heap, &large, &mut dice) } else { 0 };
+            let is_weighed = Instant::now() < until && !paths.is_namespace(large.address);
+            let of_items = if is_weighed { items_bytes(heap, &large, &mut dice) } else { 0 };
             let kind = match large.kind {
                 Kind::List => "list",
                 Kind::Tuple => "tuple",
@@ -560,9 +566,9 @@ fn take(heap: &mut Heap, taking: &mut Taking<'_>, address: u64, weight: f64, dep
         return;
     }
     let body = heap.body(&of, Reach::Far);
-    // There are few large containers, and the walk to names has come by most of them: one that a sample leads to by chance
-    // stands for no others.
-    if body.runs.iter().flatten().any(|run| run.total >= walk::MANY) {
+    // There are few large objects, and most of them are come by in other ways: one that a sample leads to by chance stands for
+    // no others.
+    if body.bytes >= LARGE || body.runs.iter().flatten().any(|run| run.total >= walk::MANY) {
         weight = weight.min(1.0);
     }
     if let Some(estimate) = heap.types.get_mut(of.number).and_then(|found| found.loose.get_mut(taking.which)) {

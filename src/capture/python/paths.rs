@@ -77,14 +77,14 @@ enum Origin {
 
 impl Paths {
     /// Sets out from the frames of all threads, then from the modules, the app's own ones first, until this moment.
-    /// Shows each container to `visit`. Whether all that can be reached was seen.
+    /// Shows each container to `visit`, and whether it is but the namespace of something. Whether all that can be reached was seen.
     pub fn find(
         &mut self,
         heap: &mut Heap,
         python: &Python,
         interpreter: u64,
         until: Instant,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) -> bool {
         let mut next = self.nodes.len();
         self.frames(heap, python, interpreter, visit);
@@ -114,6 +114,11 @@ impl Paths {
     /// Whether this object was reached.
     pub fn knows(&self, address: u64) -> bool {
         self.known.contains(&address)
+    }
+
+    /// Whether this is the namespace of a module or an instance: what is in it belongs to the names there.
+    pub fn is_namespace(&self, address: u64) -> bool {
+        self.nodes.iter().any(|node| node.address == address && node.edge == Edge::Dict)
     }
 
     /// The name by which an object is reached; `None` if it is not.
@@ -189,7 +194,7 @@ impl Paths {
         parent: usize,
         address: u64,
         edge: Edge,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) {
         if address & 7 != 0 || address == 0 || self.nodes.len() >= MOST || self.known.contains(&address) {
             return;
@@ -211,13 +216,13 @@ impl Paths {
         }
         self.known.insert(address);
         if matches!(of.kind, Kind::Dict | Kind::Tuple | Kind::List | Kind::Set | Kind::Deque) {
-            visit(heap, &of);
+            visit(heap, &of, edge == Edge::Dict);
         }
         let parent = u32::try_from(parent).unwrap_or(u32::MAX);
         self.nodes.push(Node { address, parent, edge });
     }
 
-    fn expand(&mut self, heap: &mut Heap, at: usize, address: u64, visit: &mut impl FnMut(&mut Heap, &Object)) {
+    fn expand(&mut self, heap: &mut Heap, at: usize, address: u64, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
         let Some(of) = heap.object(address, Reach::Far) else { return };
         let [_, _, second, third, ..] = of.words;
         match of.kind {
@@ -273,7 +278,13 @@ impl Paths {
         }
     }
 
-    fn names(&mut self, heap: &mut Heap, parent: usize, names: &Namespace, visit: &mut impl FnMut(&mut Heap, &Object)) {
+    fn names(
+        &mut self,
+        heap: &mut Heap,
+        parent: usize,
+        names: &Namespace,
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
+    ) {
         for at in 0..names.len().min(NAMES) {
             let Some((key, value)) = names.entry(at) else { break };
             let Some(value) = heap.memory.word(value) else { break };
@@ -294,7 +305,7 @@ impl Paths {
         parent: usize,
         tuple: u64,
         edge: Edge,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) {
         let Some(tuple) = heap.object(tuple, Reach::Far).filter(|of| of.kind == Kind::Tuple) else { return };
         let [_, _, count, ..] = tuple.words;
@@ -306,7 +317,7 @@ impl Paths {
     }
 
     /// The words of an object that may be references.
-    fn slots(&mut self, heap: &mut Heap, parent: usize, of: &Object, visit: &mut impl FnMut(&mut Heap, &Object)) {
+    fn slots(&mut self, heap: &mut Heap, parent: usize, of: &Object, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
         let Some(basic) = heap.type_of(of).map(|found| found.basic) else { return };
         for place in (16..basic.min(512)).step_by(8) {
             let Some(value) = heap.memory.word(of.address.wrapping_add(place)) else { return };
@@ -335,7 +346,7 @@ impl Paths {
         heap: &mut Heap,
         python: &Python,
         interpreter: u64,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) {
         let layout = python.layout;
         let mut thread = heap.memory.word(interpreter.wrapping_add(layout.threads)).unwrap_or(0);
@@ -365,7 +376,7 @@ impl Paths {
         heap: &mut Heap,
         parent: usize,
         frame: u64,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) -> Option<()> {
         let locals = heap.locals(frame)?;
         for at in (0..locals.count).map(|at| at.wrapping_mul(8)) {

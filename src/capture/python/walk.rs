@@ -23,8 +23,8 @@ const FEWEST_HEAVY: u64 = 8;
 const SOME: usize = 8;
 
 /// How many containers are weighed with what belongs to their items, and how many objects are looked at for each item.
-const WEIGHED_DEEPLY: u64 = 100;
-const LOOKED_AT_IN_EACH: u64 = 64;
+const WEIGHED_DEEPLY: u64 = 64;
+const LOOKED_AT_IN_EACH: u64 = 256;
 
 /// Containers with fewer items are not told as holders.
 const FEWEST_ITEMS: u64 = 64;
@@ -253,13 +253,16 @@ impl Tally {
         self.weighed = self.weighed.saturating_add(1);
         let most = if self.weighed <= WEIGHED_DEEPLY { LOOKED_AT_IN_EACH } else { 1 };
         let mut bytes = 0.0;
-        // In the middle and at the end, where what is new is; a dict has keys and values in turn.
-        let looks = [run.total >> 1, (run.total >> 1) | 1, run.total.saturating_sub(2), run.total.saturating_sub(1)];
-        for at in looks {
+        // In the middle and at the end, where what is new is; of a dict, keys and values.
+        let groups = run.total.checked_div(run.side).unwrap_or_default();
+        let looks =
+            [groups >> 1, groups.saturating_sub(groups >> 2), groups.saturating_sub(2), groups.saturating_sub(1)];
+        let at = |group: u64, side| group.saturating_mul(run.side).saturating_add(side);
+        for at in looks.into_iter().flat_map(|group| (0..run.side).map(move |side| at(group, side))) {
             let Some(item) = run.address(at).and_then(|place| heap.memory.word(place)) else { continue };
             bytes += super::belongings(heap, item, None, most, &mut self.dice);
         }
-        let bytes = (bytes / looks.len() as f64 * run.total as f64) as u64;
+        let bytes = (bytes / looks.len() as f64 * groups as f64) as u64;
         let bytes = body.bytes.saturating_add(bytes);
         if bytes >= HEAVY {
             let heavy = Large { address: of.address, items, bytes, kind: of.kind };
