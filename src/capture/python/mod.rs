@@ -296,8 +296,8 @@ fn share(tally: &Tally, loose: &Loose, remarks: &mut Vec<String>) -> f64 {
     }
     let [few, many] = loose.listed;
     let [few_seen, many_seen] = loose.listed_seen;
-    let [_, asked] = loose.asked;
-    let share = if asked >= ENOUGH {
+    let ([_, asked], [_, asked_seen]) = (loose.asked, loose.asked_seen);
+    let share = if asked >= ENOUGH && asked_seen >= ENOUGH_SEEN {
         // Large containers lead to objects that were seen and to others, evenly.
         many_seen / many
     } else if tally.expected > 0 {
@@ -404,7 +404,7 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
 /// With `own`, the object is one of this type, counted in full, and others of its type belong to themselves. About `effort`
 /// objects are looked at: a few of those that each refers to, and each of these stands for those that were left out.
 fn belongings(heap: &mut Heap, address: u64, own: Option<usize>, effort: u64, dice: &mut Dice) -> f64 {
-    Belongings { heap, own, dice, above: Vec::with_capacity(DEEPEST) }.of(address, effort)
+    Belongings { heap, own, dice, above: Vec::with_capacity(DEEPEST), spent: 0 }.of(address, effort)
 }
 
 struct Belongings<'a> {
@@ -413,6 +413,8 @@ struct Belongings<'a> {
     dice: &'a mut Dice,
     /// The way to what is looked at: rings are left at once.
     above: Vec<u64>,
+    /// How many objects were looked at.
+    spent: u64,
 }
 
 impl Belongings<'_> {
@@ -420,6 +422,7 @@ impl Belongings<'_> {
         if effort == 0 || self.above.len() >= DEEPEST || self.above.contains(&address) {
             return 0.0;
         }
+        self.spent = self.spent.saturating_add(1);
         let Some(of) = self.heap.object(address, Reach::Far) else { return 0.0 };
         let is_first = self.above.is_empty();
         if matches!(of.kind, Kind::Type | Kind::Module) || (!is_first && self.own == Some(of.number)) {
@@ -454,9 +457,12 @@ impl Belongings<'_> {
     /// What belongs to the references of a run, by so many of them.
     fn sample(&mut self, run: &Run, looks: u64, effort: u64, read: impl Fn(&mut Self, u64) -> Option<u64>) -> f64 {
         let looks = looks.min(run.total);
-        let each = effort.checked_div(looks).unwrap_or(0);
+        let end = self.spent.saturating_add(effort);
         let mut sum = 0.0;
         for number in 0..looks {
+            // What one leaves over is for those that follow.
+            let left = end.saturating_sub(self.spent);
+            let each = left.checked_div(looks.saturating_sub(number)).unwrap_or(0);
             if let Some(item) = self.dice.item(run, number, looks).and_then(|place| read(self, place)) {
                 sum += self.of(item, each);
             }
@@ -475,6 +481,8 @@ impl Belongings<'_> {
 
 /// How many references of large containers must be looked at so that these tell the share.
 const ENOUGH: u64 = 50;
+/// And so many of them must have been seen: by one or none, a small share cannot be told from a tenth of it.
+const ENOUGH_SEEN: u64 = 5;
 
 /// What the samples have led to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -483,6 +491,8 @@ struct Loose {
     looked_at: [f64; 2],
     /// How many references to objects of the lists were looked at that are asked about.
     asked: [u64; 2],
+    /// And how many of these objects were seen on the walk.
+    asked_seen: [u64; 2],
     /// How many objects of the lists each stands for, of those that are asked about.
     listed: [f64; 2],
     /// How many of these were seen on the walk.
@@ -494,6 +504,9 @@ impl Loose {
     fn meet(&mut self, which: usize, weight: f64, seen: bool) {
         if let Some(asked) = self.asked.get_mut(which) {
             *asked = asked.saturating_add(1);
+        }
+        if let Some(asked_seen) = self.asked_seen.get_mut(which).filter(|_| seen) {
+            *asked_seen = asked_seen.saturating_add(1);
         }
         for (sum, weight) in [(&mut self.listed, weight), (&mut self.listed_seen, if seen { weight } else { 0.0 })] {
             if let Some(sum) = sum.get_mut(which) {

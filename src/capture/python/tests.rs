@@ -314,7 +314,7 @@ tell()
             assert!(holder.items == items && expected.contains(&holder.bytes), "{version}: {holder:?} {expected:?}");
         }
         let arrays = group(&census, "array.array");
-        assert!(is_near(arrays.bytes, 8_000_000, 0.2), "{version}: {arrays:?}");
+        assert!(is_near(arrays.bytes, 8_500_000, 0.25), "{version}: {arrays:?}");
     }
 }
 
@@ -363,15 +363,12 @@ fn type_words(name: u64, basic: u64, flags: u64, meta: u64) -> [u64; 37] {
 
 #[test]
 fn an_array_of_numpys_takes_what_its_numbers_take_or_leads_to_who_has_them() {
-    let name = |text: &[u8; 16]| {
-        [u64::from_le_bytes(text[..8].try_into().unwrap()), u64::from_le_bytes(text[8..].try_into().unwrap())]
-    };
     // Each in a page of its own.
     let (meta, of, type_name, numbers, objects, data) = (0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000);
     let mut pieces = Pieces::default();
     pieces.put(meta, &type_words(0, 900, layout::flag::TYPE, meta));
     pieces.put(of, &type_words(type_name, 96, 0, meta));
-    pieces.put(type_name, &name(b"numpy.ndarray\0\0\0"));
+    pieces.0.push((type_name, [&b"numpy.ndarray"[..], &[0; 100]].concat()));
     pieces.put(numbers, &[1, of, 0, u64::from(b'f')]);
     pieces.put(objects, &[1, of, 0, u64::from(b'O')]);
     for (at, shape, strides, base, items) in [
