@@ -72,6 +72,8 @@ def native(name, text, expected, *command, **more):
 
 
 def java(kind, text, expected, load, **more):
+    if expected and "not_first" not in more and kind != "threads":
+        more.setdefault("missed", "memini capture does not ask the JVM yet: the kernel tells where the memory is, not who holds it")
     command = ["java", "-XX:+UseSerialGC", "-Xms32m", "-Xmx400m", "-Dsun.net.httpserver.nodelay=true", "-cp", "BUILT/java", "Shop", kind]
     return App(f"java/{kind}", text, command, expected, load, "jdk", **more)
 
@@ -138,7 +140,8 @@ APPS = [
     java("listeners", "a list of listeners", r"Shop\$View", Load(100, 2500)),
     java("bytes", "byte[] in a map", r"^byte\[\]", Load(100, 2500)),
     java("intern", "interned strings", r"java\.lang\.String|byte\[\]", Load(100, 3500)),
-    java("streams", "streams that are not closed", r"^file \[", Load(100, 2500)),
+    java("streams", "streams that are not closed", r"^file \[", Load(100, 2500),
+         not_first="as much again is the JVM's own heap, which memini capture does not look into yet"),
     java("direct", "direct buffers", r"^memory outside the heap of|DirectByteBuffer", Load(100, 2500)),
     java("classes", "class loaders", r"^memory outside the heap of|Shop\$Loader|java\.lang\.Class\b", Load(100, 6000)),
     java("threads", "threads", r"^threads \[", Load(10, 700)),

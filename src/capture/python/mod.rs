@@ -112,7 +112,6 @@ const SAMPLE: u32 = 99;
 /// # Errors
 /// [`Refusal::NotMine`] if it is no Python; [`Refusal::Cannot`] where its memory cannot be read, its version is not
 /// known, or it ends meanwhile.
-#[allow(dead_code)] // No command takes it yet.
 pub fn census(process: ProcessId, limits: &Limits) -> Result<Census, Refusal> {
     let folder = Folder::open(Path::new("/")).map_err(|error| Refusal::Cannot(format!("{error}; no census")))?;
     let (memory, python) = locate::find(&folder, process)?;
