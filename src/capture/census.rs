@@ -42,6 +42,10 @@ pub struct Census {
     /// it, or nothing.
     #[serde(default)]
     pub outside: Vec<Group>,
+    /// Classes whose instances were looked into, the most bytes first: here bytes are what they take with what belongs to them
+    /// alone. Empty where the runtime does not tell so much.
+    #[serde(default)]
+    pub classes: Vec<Group>,
     /// The largest containers, the most items first.
     pub holders: Vec<Holder>,
     /// Which share of the objects was looked at: 1 is all of them. Counts and bytes are extrapolated.

@@ -94,8 +94,8 @@ mod tests {
             is_conclusive: true,
         };
         let first = "-1 MiB in 1 min 0 s: 97% private memory".to_owned();
-        let second = "+50 MiB  app.cache: dict\\u{1b}[2J, 1000 (-3), +1 MiB/s [heap of CPython 3.11.2, py\\nthon 7]"
-            .to_owned();
+        let second =
+            "+50 MiB  app.cache: dict\\u{1b}[2J, 1000 (-3), +1 MiB/s [heap of CPython 3.11.2, py\\nthon 7]".to_owned();
         assert_eq!(lines(&findings), [first.clone(), second.clone()]);
         findings.is_conclusive = false;
         let between = "nothing of it explains enough to be called the cause".to_owned();

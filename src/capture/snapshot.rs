@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::census::{Census, Refusal};
+use super::proc::systemv::Segments;
 use super::proc::tmpfs::{self, Mount};
 use super::proc::{Identity, Process};
 
@@ -69,6 +70,9 @@ pub struct Snapshot {
     pub processes: Vec<Look>,
     /// The tmpfs mounts that hold anything.
     pub mounts: Vec<Mount>,
+    /// System V memory that no process has attached.
+    #[serde(default)]
+    pub segments: Segments,
 }
 
 /// A recipe's census.
@@ -107,6 +111,7 @@ impl Snapshot {
             process_count: pids.len() as u64,
             processes: looks,
             mounts: first.and_then(|(pid, deadline)| tmpfs::mounts(*pid, deadline).ok()).unwrap_or_default(),
+            segments: pids.first().and_then(|pid| Segments::of(*pid).ok()).unwrap_or_default(),
         }
     }
 
@@ -163,11 +168,13 @@ mod tests {
         let pids: Vec<i32> = children.iter().map(|child| child.id().cast_signed()).collect();
         let first = Snapshot::take(&pids, None, None, &[]);
         assert_eq!((first.processes.len(), first.process_count), (8, 8));
-        // As if all but two of them had held a gigabyte before.
+        // As if two of them had held nothing before, and the others a gigabyte.
         let mut before = first.clone();
         for look in &mut before.processes {
+            let kinds = &mut look.process.memory.as_mut().unwrap().kinds;
+            kinds.clear();
             if !pids[3..5].contains(&look.process.identity.pid) {
-                look.process.memory.as_mut().unwrap().kinds.insert(Default::default(), 1 << 30);
+                kinds.insert(Default::default(), 1 << 30);
             }
         }
         let asked = std::cell::RefCell::new(Vec::new());

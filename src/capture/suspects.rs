@@ -5,12 +5,13 @@
 //! weight is the part of the whole growth that it explains; what tells more (a container's name) goes before what tells less
 //! (a type, a process).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::proc::Identity;
+use super::proc::descriptors::DELETED_MEMORY;
 use super::proc::memory::Kind;
 use super::snapshot::{Composition, Look, Snapshot};
 
@@ -31,6 +32,11 @@ const MORE_PROCESSES: u64 = 5;
 /// Growth below this part of all is no suspect, and below this one no answer.
 const NOTABLE: f64 = 0.05;
 const CONCLUSIVE: f64 = 0.30;
+
+/// Allocators, caches and collectors move an app that is steady by so much, and by this part of what it holds: less is never
+/// called all of the growth.
+const NOISE: u64 = 16 << 20;
+const NOISE_PART: u64 = 10;
 
 /// Which process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +75,9 @@ pub struct Suspect {
     /// The part of the growth that it explains, weighed by how much it tells. For the order alone.
     #[serde(skip)]
     pub(super) weight: f64,
+    /// Whether it is a suspect for its number alone.
+    #[serde(skip)]
+    pub(super) is_surge: bool,
 }
 
 /// What can be said.
@@ -98,6 +107,7 @@ enum Key {
     Descriptors(Identity, String),
     Program(String),
     Shared(String),
+    Segments,
     Mount(String),
     Kernel(&'static str),
 }
@@ -126,7 +136,9 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
         add(Key::Program(look.process.comm.clone()), private, Some(1));
         add(Key::Threads(id), look.process.threads.saturating_mul(PER_THREAD), Some(look.process.threads));
         for (kind, count) in look.process.descriptors.iter().flat_map(|descriptors| &descriptors.kinds) {
-            add(Key::Descriptors(id, kind.clone()), count.saturating_mul(PER_DESCRIPTOR), Some(*count));
+            let memory = look.process.descriptors.as_ref().filter(|_| kind == DELETED_MEMORY);
+            let bytes = memory.map_or(count.saturating_mul(PER_DESCRIPTOR), |descriptors| descriptors.deleted_memory);
+            add(Key::Descriptors(id, kind.clone()), bytes, Some(*count));
         }
         for (name, bytes) in look.process.memory.iter().flat_map(|memory| &memory.names) {
             // Files of a mounted tmpfs are counted where they are, mapped or not.
@@ -141,7 +153,10 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
         for part in &census.outside {
             add(Key::Part(id, part.name.clone()), part.bytes, Some(part.instances).filter(|count| *count > 0));
         }
-        for group in &census.groups {
+        // What belongs to a class's instances tells more than what they take themselves.
+        let classes: HashSet<&str> = census.classes.iter().map(|class| &class.name[..]).collect();
+        let others = census.groups.iter().filter(|group| !classes.contains(&group.name[..]));
+        for group in census.classes.iter().chain(others) {
             add(Key::Type(id, group.name.clone()), group.bytes, Some(group.instances));
         }
         for holder in census.holders.iter().filter(|holder| !holder.name.is_empty()) {
@@ -151,6 +166,7 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
     for mount in &snapshot.mounts {
         add(Key::Mount(mount.path.clone()), mount.used, Some(mount.files));
     }
+    add(Key::Segments, snapshot.segments.bytes, Some(snapshot.segments.count));
     if let Some(composition) = &snapshot.composition {
         for (name, bytes) in kernel(composition) {
             add(Key::Kernel(name), bytes, None);
@@ -181,12 +197,15 @@ pub fn find(snapshots: &[&Snapshot]) -> Findings {
     let series: Vec<Amounts> = snapshots.iter().map(|snapshot| take_apart(snapshot)).collect();
     let oldest = earlier.first();
     let milliseconds = oldest.map_or(0, |oldest| newest.taken_ms.saturating_sub(oldest.taken_ms));
-    let case = Case { newest, series: &series, compares: oldest.is_some(), span: Duration::from_millis(milliseconds) };
+    let span = Duration::from_millis(milliseconds);
+    let case = Case { newest, first: oldest.copied(), series: &series, compares: oldest.is_some(), span };
     case.findings()
 }
 
 struct Case<'a> {
     newest: &'a Snapshot,
+    /// The oldest, if there are two.
+    first: Option<&'a Snapshot>,
     series: &'a [Amounts],
     compares: bool,
     span: Duration,
@@ -203,7 +222,8 @@ fn difference(now: u64, then: u64) -> i64 {
 
 impl Case<'_> {
     fn findings(&self) -> Findings {
-        let whole = self.whole();
+        let is_much = self.whole() >= self.noise();
+        let whole = self.whole().max(self.noise());
         let mut suspects: Vec<Suspect> = self
             .newest_amounts()
             .filter_map(|(key, amount)| self.suspect(key, amount, whole))
@@ -214,10 +234,11 @@ impl Case<'_> {
         });
         suspects.truncate(NAMED);
         Findings {
-            place: self.place(whole),
+            place: self.place(self.whole()),
             growth: self.compares.then(|| self.whole_growth()),
             span: self.span,
-            is_conclusive: self.compares && suspects.first().is_some_and(|first| first.weight >= CONCLUSIVE),
+            is_conclusive: self.compares
+                && suspects.first().is_some_and(|first| first.weight >= CONCLUSIVE && (first.is_surge || is_much)),
             suspects,
         }
     }
@@ -243,7 +264,7 @@ impl Case<'_> {
         for (key, _) in self.newest_amounts() {
             let name = match key {
                 Key::Private(id) => format!("private memory of {}", self.name(*id)),
-                Key::Shared(_) => "shared memory".to_owned(),
+                Key::Shared(_) | Key::Segments => "shared memory".to_owned(),
                 Key::Mount(path) => format!("files in memory ({path})"),
                 Key::Kernel(name) => format!("the kernel's {name}"),
                 _ => continue,
@@ -265,6 +286,17 @@ impl Case<'_> {
         self.places().iter().fold(0, |sum: u64, (_, growth)| sum.saturating_add(positive(*growth)))
     }
 
+    /// What a steady app may grow by.
+    fn noise(&self) -> u64 {
+        let held = self.newest.processes.iter().fold(0, |sum: u64, look| sum.saturating_add(look.process.held()));
+        (held / NOISE_PART).max(NOISE)
+    }
+
+    /// Whether a process was there before, but nobody has looked into it.
+    fn is_unknown(&self, id: Identity) -> bool {
+        self.first.and_then(|first| first.find(id)).is_some_and(|look| look.census.is_none())
+    }
+
     fn name(&self, id: Identity) -> String {
         let comm = self.newest.find(id).map_or("?", |look| look.process.comm.as_str());
         format!("{comm} (pid {})", id.pid)
@@ -283,9 +315,19 @@ impl Case<'_> {
 
     fn suspect(&self, key: &Key, amount: &Amount, whole: u64) -> Option<Suspect> {
         let then = self.oldest(key);
-        let growth = difference(amount.bytes, then.bytes);
-        let more = amount.count.map(|count| difference(count, then.count.unwrap_or(0)));
-        let part = positive(growth) as f64 / whole.max(1) as f64;
+        let mut growth = difference(amount.bytes, then.bytes);
+        let mut more = amount.count.map(|count| difference(count, then.count.unwrap_or(0)));
+        match key {
+            // What there was of it is not known: no more of it can be new than the process has grown by.
+            Key::Type(id, _) | Key::Holder(id, _) if self.is_unknown(*id) => {
+                growth = growth.min(self.growth(&Key::Private(*id)));
+                more = None;
+            }
+            Key::Outside(id) if self.is_unknown(*id) => return None,
+            _ => {}
+        }
+        // An estimate may be too high, but nothing is more than all.
+        let part = (positive(growth) as f64 / whole as f64).min(1.0);
         let (identity, what, place, rung) = self.description(key)?;
         let weight = self.weight(key, part, positive(more.unwrap_or(0)), then.count.unwrap_or(0))?;
         let seconds = self.span.as_secs_f64();
@@ -305,6 +347,7 @@ impl Case<'_> {
             rung,
             artifact: None,
             weight,
+            is_surge: matches!(key, Key::Threads(_) | Key::Descriptors(..) | Key::Program(_)),
         })
     }
 
@@ -326,6 +369,7 @@ impl Case<'_> {
             Key::Descriptors(id, kind) => (Some(*id), kind.clone(), "descriptors".into(), 0),
             Key::Program(comm) => (None, format!("processes of {comm}"), "process tree".into(), 0),
             Key::Shared(name) => (None, name.clone(), "shared memory".into(), 0),
+            Key::Segments => (None, "System V segments that nobody has attached".into(), "shared memory".into(), 0),
             Key::Mount(path) => {
                 let mount = self.newest.mounts.iter().find(|mount| mount.path == *path)?;
                 let what = match mount.largest.first() {
@@ -356,19 +400,27 @@ impl Case<'_> {
         let is_surge = |least: u64| self.compares && more >= least && more >= before / 2;
         let share_of_many = |many: f64| more as f64 / (more as f64 + many);
         Some(match key {
-            Key::Holder(..) => part * 1.2,
+            // Its name leads to the line of code. What it holds is an estimate, and may be too low.
+            Key::Holder(..) => part * 1.5,
             // A class of the app's own tells more than what all classes are made of.
             Key::Type(_, name) if is_common(name) => part * 0.7,
             Key::Type(..) => part * 1.1,
-            Key::Outside(..) | Key::Part(..) => part,
+            // It says where, and not who.
+            Key::Outside(..) => part * 0.9,
+            Key::Part(..) => part,
             // Only where nothing better is known of it.
             Key::Private(id) if self.has_census(*id) => part * 0.3,
             Key::Private(_) => part * 0.9,
-            Key::Threads(_) if is_surge(MORE_THREADS) => part.max(0.9 * share_of_many(100.0)),
-            Key::Descriptors(..) if is_surge(MORE_DESCRIPTORS) => part.max(0.9 * share_of_many(500.0)),
+            // Stacks and what threads have there are in the process's private memory: many more of them explain it.
+            Key::Threads(_) if is_surge(MORE_THREADS) => part.max(share_of_many(30.0)),
+            // It tells whose the files are that a mount's do not show.
+            Key::Descriptors(_, kind) if kind == DELETED_MEMORY => part * 1.1,
+            Key::Descriptors(..) if is_surge(MORE_DESCRIPTORS) => part.max(0.9 * share_of_many(300.0)),
             Key::Program(_) if is_surge(MORE_PROCESSES) => part * 1.3,
             Key::Threads(_) | Key::Descriptors(..) | Key::Program(_) => return None,
-            Key::Shared(_) | Key::Mount(_) | Key::Kernel(_) => part,
+            Key::Shared(_) | Key::Segments | Key::Mount(_) => part,
+            // What is in the kernel, somebody has opened or started.
+            Key::Kernel(_) => part * 0.6,
         })
     }
 
@@ -577,6 +629,92 @@ mod tests {
         let mut kernel = snapshot(60, vec![look(5, "app", 50)]);
         kernel.composition = Some(Composition { sock: 200 * MIB, ..Composition::default() });
         assert_eq!(top(&[&before, &kernel]).0, "socket buffers");
+    }
+
+    #[test]
+    fn many_more_threads_go_before_the_memory_that_they_take() {
+        let before = snapshot(0, vec![look(5, "app", 50)]);
+        let mut after = snapshot(60, vec![look(5, "app", 110)]);
+        after.processes[0].process.threads = 504;
+        assert_eq!(top(&[&before, &after]).0, "threads");
+        // Twenty more do not explain a gigabyte.
+        let mut after = snapshot(60, vec![look(5, "app", 1074)]);
+        after.processes[0].process.threads = 24;
+        assert_eq!(top(&[&before, &after]).0, "anonymous memory");
+    }
+
+    #[test]
+    fn what_somebody_has_opened_goes_before_what_the_kernel_has_for_it() {
+        let before = snapshot(0, vec![look(5, "app", 50)]);
+        let mut after = snapshot(60, vec![look(5, "app", 51)]);
+        after.processes[0].process.descriptors.as_mut().unwrap().kinds = [("unix socket".into(), 4000)].into();
+        after.composition = Some(Composition { slab_unreclaimable: 100 * MIB, ..Composition::default() });
+        assert_eq!(top(&[&before, &after]).0, "unix socket");
+    }
+
+    #[test]
+    fn files_in_memory_that_nobody_can_find_are_told_by_who_has_them_open() {
+        let before = snapshot(0, vec![look(5, "app", 50)]);
+        let mut after = snapshot(60, vec![look(5, "app", 51)]);
+        let descriptors = after.processes[0].process.descriptors.as_mut().unwrap();
+        descriptors.kinds = [(DELETED_MEMORY.into(), 3)].into();
+        descriptors.deleted_memory = 90 * MIB;
+        after.mounts = vec![Mount { path: "/dev/shm".into(), used: 90 * MIB, ..Mount::default() }];
+        let (what, findings) = top(&[&before, &after]);
+        assert_eq!((&what[..], findings.suspects[0].growth), (DELETED_MEMORY, Some(90 * MIB as i64)));
+        assert_eq!(findings.suspects[0].process, Some(Who { pid: 5, comm: "app".into() }));
+    }
+
+    #[test]
+    fn shared_memory_that_is_in_no_process_is_found() {
+        let before = snapshot(0, vec![look(5, "app", 50)]);
+        let mut after = before.clone();
+        after.segments = crate::capture::proc::systemv::Segments { count: 80, bytes: 80 * MIB };
+        let (what, findings) = top(&[&before, &after]);
+        assert_eq!(what, "System V segments that nobody has attached");
+        assert_eq!(findings.place, "100% shared memory");
+    }
+
+    #[test]
+    fn a_class_is_weighed_with_what_belongs_to_its_instances() {
+        let at = |seconds, mebibytes: u64| {
+            let mut grown = look(9, "python3", 100 + mebibytes);
+            grown.census =
+                census(&[("bytes", 9000, mebibytes * 3 / 4), ("app.Upload", 9000, mebibytes / 5)], &[], None);
+            let class = Group { name: "app.Upload".into(), instances: 9000, bytes: mebibytes * MIB };
+            grown.census.as_mut().unwrap().classes = vec![class];
+            snapshot(seconds, vec![grown])
+        };
+        let (what, findings) = top(&[&at(0, 10), &at(60, 200)]);
+        assert_eq!((&what[..], findings.suspects[0].growth), ("app.Upload", Some(190 * MIB as i64)));
+    }
+
+    #[test]
+    fn what_a_steady_app_moves_by_is_not_called_the_cause() {
+        for (before, after, is_conclusive) in [(50, 52, false), (50, 80, true), (2000, 2040, false), (2000, 2300, true)]
+        {
+            let [before, after] = [(0, before), (60, after)].map(|(at, held)| snapshot(at, vec![look(5, "app", held)]));
+            let findings = find(&[&before, &after]);
+            assert_eq!(findings.is_conclusive, is_conclusive, "{findings:?}");
+            assert!(findings.place.starts_with("100% private memory"), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn who_was_not_looked_into_before_has_not_grown_by_all_that_it_holds() {
+        let worker = |pid, held, items| {
+            let mut worker = look(pid, "gunicorn", held);
+            worker.census = census(&[("str", items, items)], &[("app.table", items, items)], Some(held - 10));
+            worker
+        };
+        let mut before = snapshot(0, vec![worker(5, 120, 10), worker(6, 400, 380)]);
+        before.processes[1].census = None;
+        let after = snapshot(60, vec![worker(5, 220, 105), worker(6, 404, 384)]);
+        let (_, findings) = top(&[&before, &after]);
+        let first = &findings.suspects[0];
+        assert_eq!((first.process.as_ref().unwrap().pid, first.growth), (5, Some(95 * MIB as i64)), "{findings:?}");
+        let other = findings.suspects.iter().find(|suspect| suspect.process.as_ref().is_some_and(|who| who.pid == 6));
+        assert_eq!(other, None, "{findings:?}");
     }
 
     #[test]

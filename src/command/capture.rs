@@ -98,7 +98,8 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
         }
     }
     let everybody = list.everybody().map_err(|error| format!("{error}; nothing can be looked at"))?;
-    if let Some(pid) = named.iter().find(|pid| !everybody.iter().any(|process| process.pid == **pid)) {
+    // The list leaves out who asks.
+    if let Some(pid) = named.iter().find(|pid| **pid != me && !everybody.iter().any(|process| process.pid == **pid)) {
         return Err(format!("there is no process {pid}"));
     }
     let mut chosen: Vec<i32> = if named.is_empty() { vec![1] } else { named.to_vec() };
@@ -208,8 +209,10 @@ fn process(text: &mut String, look: &Look) {
     if let Some(descriptors) = &process.descriptors {
         let kinds: Vec<String> = descriptors.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let _ = writeln!(text, "    {} descriptors: {}", descriptors.count, kinds.join(", ").escape_debug());
-        if descriptors.deleted_bytes > 0 {
-            let _ = writeln!(text, "    deleted files that are still open hold {}", Size(descriptors.deleted_bytes));
+        for (bytes, place) in [(descriptors.deleted_bytes, "on disk"), (descriptors.deleted_memory, "in memory")] {
+            if bytes > 0 {
+                let _ = writeln!(text, "    deleted files that are still open hold {} {place}", Size(bytes));
+            }
         }
     }
     if let Some(why) = &look.no_census {

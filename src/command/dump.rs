@@ -35,7 +35,6 @@ pub fn take(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findi
     if order.heavy.when == When::Off {
         return;
     }
-    // CPython's census tells no heap.
     let Some(look) = snapshot.processes.iter().find(|look| heap(look).is_some()) else { return };
     match try_to(order, incident, look, findings) {
         Ok((name, dump)) => Report::Found(&told(look, &name, &dump)).send(),
@@ -44,8 +43,9 @@ pub fn take(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findi
     }
 }
 
+/// The heap of a process that can be dumped.
 fn heap(look: &Look) -> Option<u64> {
-    look.census.as_ref().and_then(|census| census.heap)
+    look.census.as_ref().filter(|census| !census.runtime.starts_with("CPython ")).and_then(|census| census.heap)
 }
 
 fn who(look: &Look) -> String {

@@ -102,6 +102,7 @@ pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
         heap: Some(known.map_or(used, |(held, _)| held)),
         groups: histogram.groups,
         outside,
+        classes: Vec::new(),
         holders: Vec::new(),
         share: 1.0,
         pause,

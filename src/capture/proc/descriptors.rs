@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// How many different files are kept apart while counting, and how many are named in the end.
 const FILES: usize = 512;
 const NAMED: usize = 5;
+
+/// The kind of a file that nobody can find any more, and that takes memory until it is closed.
+pub const DELETED_MEMORY: &str = "deleted file in memory";
 
 /// The descriptors of one process.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +25,9 @@ pub struct Descriptors {
     pub kinds: BTreeMap<String, u64>,
     /// What deleted files that are still open hold on their disks; bytes.
     pub deleted_bytes: u64,
+    /// What those of them hold that are memory; bytes.
+    #[serde(default)]
+    pub deleted_memory: u64,
     /// The files that are opened most often, and how often.
     pub files: Vec<(String, u64)>,
 }
@@ -34,7 +41,7 @@ impl Descriptors {
         let mut descriptors = Self::default();
         let mut sockets: Vec<u64> = Vec::new();
         let mut files: HashMap<String, u64> = HashMap::new();
-        let mut deleted: HashMap<(u64, u64), u64> = HashMap::new();
+        let mut deleted: HashMap<(u64, u64), (u64, bool)> = HashMap::new();
         let listed = process.fd().map_err(|error| io::Error::other(error.to_string()))?;
         // One that is closed meanwhile is left out.
         for descriptor in listed.filter_map(Result::ok) {
@@ -46,14 +53,16 @@ impl Descriptors {
                 }
                 FDTarget::Path(path) => {
                     let path = path.display().to_string();
-                    let is_deleted = path.ends_with(" (deleted)");
-                    if is_deleted {
+                    let mut kind = file_kind(&path);
+                    if path.ends_with(" (deleted)") {
                         let link = format!("/proc/{}/fd/{}", process.pid, descriptor.fd);
-                        if let Ok(data) = std::fs::metadata(link) {
-                            deleted.insert((data.dev(), data.ino()), data.blocks().saturating_mul(512));
+                        let is_memory = statfs(&link[..]).is_ok_and(|disk| disk.filesystem_type() == TMPFS_MAGIC);
+                        if let Ok(data) = std::fs::metadata(&link) {
+                            let bytes = data.blocks().saturating_mul(512);
+                            deleted.insert((data.dev(), data.ino()), (bytes, is_memory));
                         }
+                        kind = if is_memory { DELETED_MEMORY } else { "deleted file" };
                     }
-                    let kind = file_kind(&path, is_deleted);
                     if files.len() < FILES || files.contains_key(&path) {
                         let count = files.entry(path).or_default();
                         *count = count.saturating_add(1);
@@ -69,7 +78,11 @@ impl Descriptors {
             descriptors.add(kind);
         }
         descriptors.add_sockets(process, sockets);
-        descriptors.deleted_bytes = deleted.values().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
+        let sum = |of_memory: bool| {
+            let files = deleted.values().filter(|(_, is_memory)| *is_memory == of_memory);
+            files.fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes))
+        };
+        (descriptors.deleted_bytes, descriptors.deleted_memory) = (sum(false), sum(true));
         let mut files: Vec<(String, u64)> = files.into_iter().collect();
         files.sort_unstable_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
         files.truncate(NAMED);
@@ -107,10 +120,8 @@ impl Descriptors {
     }
 }
 
-fn file_kind(path: &str, is_deleted: bool) -> &'static str {
+fn file_kind(path: &str) -> &'static str {
     match path {
-        _ if is_deleted && path.starts_with("/dev/shm/") => "deleted shared memory",
-        _ if is_deleted => "deleted file",
         _ if path.starts_with("/dev/shm/") => "shared memory",
         _ if path.starts_with("/dev/") => "device",
         _ => "file",
@@ -154,6 +165,13 @@ mod tests {
                 file
             })
             .collect();
+        let lost: Vec<File> = (0..3)
+            .filter_map(|_| {
+                let mut file = tempfile::tempfile_in("/dev/shm").ok()?;
+                std::io::Write::write_all(&mut file, &[b'x'; 100_000]).ok()?;
+                Some(file)
+            })
+            .collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let clients: Vec<TcpStream> =
             (0..5).map(|_| TcpStream::connect(listener.local_addr().unwrap()).unwrap()).collect();
@@ -171,6 +189,7 @@ mod tests {
         let wanted = [
             ("file", 40),
             ("deleted file", 7),
+            (DELETED_MEMORY, lost.len() as u64),
             ("tcp listen", 1),
             ("tcp close-wait", 5),
             ("udp", 1),
@@ -182,6 +201,7 @@ mod tests {
         }
         assert_eq!(now.files.first(), Some(&(path.display().to_string(), 40)));
         assert!(now.deleted_bytes >= 700_000, "{now:?}");
-        drop((often, gone, clients, udp, pair, pipe));
+        assert!(now.deleted_memory >= lost.len() as u64 * 100_000, "{now:?}");
+        drop((often, gone, lost, clients, udp, pair, pipe));
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod descriptors;
 pub mod memory;
+pub mod systemv;
 pub mod tmpfs;
 
 use std::io;

@@ -44,6 +44,14 @@ pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
     for info in infos.0.into_iter().filter(|info| info.fs_type == "tmpfs") {
         let inside = info.mount_point.strip_prefix("/").unwrap_or(&info.mount_point);
         let path = root.join(inside);
+        // One that is hidden below another mount shows that one's files.
+        let is_seen = fs::metadata(&path).is_ok_and(|data| {
+            let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
+            info.majmin == format!("{major}:{minor}")
+        });
+        if !is_seen {
+            continue;
+        }
         let Ok(status) = statvfs(&path) else { continue };
         let used = status.blocks().saturating_sub(status.blocks_free()).saturating_mul(status.fragment_size());
         // One that is mounted in several places is looked at once.
@@ -55,7 +63,7 @@ pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
         mount.look_into(&path, &mut left, deadline);
         mounts.push(mount);
     }
-    mounts.sort_unstable_by(|one, other| other.used.cmp(&one.used));
+    mounts.sort_unstable_by_key(|mount: &Mount| std::cmp::Reverse(mount.used));
     Ok(mounts)
 }
 
@@ -100,7 +108,35 @@ impl Mount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
     use std::time::Duration;
+
+    #[test]
+    fn a_mount_that_another_one_hides_is_not_counted_with_its_files() {
+        if !nix::unistd::geteuid().is_root() {
+            println!("skipped: only root may mount");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let script = r#"mount -t tmpfs -o size=64m below "$0" && mount -t tmpfs -o size=64m above "$0" &&
+            head -c 8388608 /dev/zero >"$0/file" && echo mounted && read -r line"#;
+        let mut child = Command::new("unshare")
+            .args(["--mount", "sh", "-c", script])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "mounted\n");
+        let found = mounts(child.id().cast_signed(), Instant::now() + Duration::from_secs(60)).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let found: Vec<_> = found.iter().filter(|mount| mount.path == folder.path().to_str().unwrap()).collect();
+        assert_eq!((found.len(), found[0].used, found[0].files), (1, 8 << 20, 1), "{found:?}");
+    }
 
     #[test]
     fn the_largest_files_in_memory_are_named() {

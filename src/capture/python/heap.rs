@@ -1,11 +1,14 @@
 //! CPython's objects: what they take, and what they refer to.
 
-use super::layout::{Attributes, Layout, flag, object};
+use super::layout::{Attributes, Layout, array, flag, object};
 use super::memory::{Memory, Reach};
 use super::types::{Kind, Type, Types};
 
 /// Sizes and counts above this are garbage.
 const HUGE: u64 = 1 << 40;
+
+/// More local variables than these are not looked at.
+const MOST_LOCALS: u64 = 128;
 
 /// An object's first words.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +121,19 @@ impl Namespace {
     }
 }
 
+/// The local variables of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Locals {
+    /// The code object.
+    pub code: u64,
+    /// The address of the first name.
+    pub names: u64,
+    /// The address of the first value.
+    pub first: u64,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// The objects of a process.
 pub struct Heap {
     /// Its memory.
@@ -221,6 +237,19 @@ impl Heap {
                 body.grow(self.string_bytes(of, basic));
             }
             Kind::ByteArray => body.grow(third),
+            // How many items there is room for, and in the second half of a word their size.
+            Kind::Array => {
+                let size = self.memory.word(fifth).map_or(0, |word| word >> 32);
+                body.grow(if size <= 16 { fourth.saturating_mul(size) } else { 0 });
+            }
+            // `struct lru_list_elem`: two links, the hash, then the arguments and the result.
+            Kind::CachedResult => body.add(Run::plain(own.wrapping_add(40), 2)),
+            Kind::NumPyArray => {
+                self.numpy_array(&mut body, of);
+            }
+            Kind::Generator | Kind::Frame => {
+                self.frame(&mut body, of);
+            }
             Kind::Instance | Kind::Other | Kind::Cell | Kind::CachedFunction | Kind::Function if basic > 16 => {
                 body.add(Run::plain(own.wrapping_add(16), basic.min(1024).saturating_sub(16) >> 3));
             }
@@ -236,6 +265,73 @@ impl Heap {
         // As the allocators round.
         body.bytes = body.bytes.saturating_add(15) & !15;
         body
+    }
+
+    /// An array has its numbers itself, or shows those of another object.
+    fn numpy_array(&mut self, body: &mut Body, of: &Object) -> Option<()> {
+        let [_, _, data, count, dimensions, strides] = of.words;
+        let base = of.address.wrapping_add(array::NUMPY_BASE);
+        if self.memory.word(base)? != 0 {
+            body.add(Run::plain(base, 1));
+            return Some(());
+        }
+        let (mut bytes, mut items) = (0u64, 1u64);
+        for at in (0..(count & 0xFFFF_FFFF).min(array::NUMPY_DIMENSIONS)).map(|at| at.wrapping_mul(8)) {
+            let length = self.memory.word(dimensions.wrapping_add(at))?;
+            let stride = self.memory.word(strides.wrapping_add(at))?.cast_signed().unsigned_abs();
+            bytes = bytes.max(length.saturating_mul(stride));
+            items = items.saturating_mul(length);
+        }
+        body.grow(if items == 0 { 0 } else { bytes });
+        let kind = self.memory.word(of.address.wrapping_add(array::NUMPY_ITEMS))?;
+        if self.memory.bytes(kind.wrapping_add(array::NUMPY_KIND), 1, Reach::Far)? == b"O" {
+            body.add(Run::plain(data, items.min(bytes >> 3)));
+        }
+        Some(())
+    }
+
+    /// The local variables of a frame, or of a generator that waits.
+    fn frame(&mut self, body: &mut Body, of: &Object) -> Option<()> {
+        let frame = self.frame_of(of)?;
+        let locals = self.locals(frame)?;
+        body.grow(self.layout.frame_locals.saturating_add(locals.count.saturating_mul(8)));
+        body.add(Run::plain(locals.first, locals.count));
+        Some(())
+    }
+
+    /// What a function alone refers to, of all that a function refers to: what it was made with.
+    pub fn bound(&self, of: &Object) -> [Option<Run>; 3] {
+        let [_, _, closure, defaults] = self.layout.function;
+        let run = |place: u64| Some(Run::plain(of.address.wrapping_add(place), 1));
+        [run(closure), run(defaults), None]
+    }
+
+    /// The frame of a generator or coroutine that has one; of a frame object its own.
+    pub fn frame_of(&self, of: &Object) -> Option<u64> {
+        let [_, _, second, third, ..] = of.words;
+        let frame = match (of.kind, self.layout.short_keys) {
+            (Kind::Frame, false) => of.address,
+            (Kind::Frame, true) => third,
+            (_, false) => second,
+            // A generator ends with its frame, whose local variables are not in its size.
+            (_, true) => {
+                let basic = self.types.get(of.number)?.basic;
+                of.address.checked_add(basic)?.checked_sub(self.layout.frame_locals)?
+            }
+        };
+        (frame != 0).then_some(frame)
+    }
+
+    /// What a frame tells of its local variables.
+    pub fn locals(&mut self, frame: u64) -> Option<Locals> {
+        // The lowest bits tell since 3.14 whether a reference is counted.
+        let code = self.memory.word(frame.wrapping_add(self.layout.frame_code))? & !7;
+        let names = self.memory.word(code.wrapping_add(self.layout.code_names))?;
+        let names = self.object(names, Reach::Far).filter(|names| names.kind == Kind::Tuple)?;
+        let [_, _, count, ..] = names.words;
+        let names = names.address.wrapping_add(self.layout.tuple_items);
+        let first = frame.wrapping_add(self.layout.frame_locals);
+        Some(Locals { code, names, first, count: count.min(MOST_LOCALS) })
     }
 
     fn dict(&mut self, body: &mut Body, used: u64, keys: u64, values: u64, reach: Reach) {

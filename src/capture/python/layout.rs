@@ -235,6 +235,18 @@ pub mod object {
     pub const TYPE_DICT_OFFSET: u64 = 288;
 }
 
+/// What lies behind the heads of arrays.
+pub mod array {
+    /// `PyArrayObject` of NumPy 1 and 2: `data`, `nd`, `dimensions`, `strides`, then the object whose memory it shows,
+    pub const NUMPY_BASE: u64 = 48;
+    /// and what its items are.
+    pub const NUMPY_ITEMS: u64 = 56;
+    /// `PyArray_Descr.kind`, a character; `O` for objects.
+    pub const NUMPY_KIND: u64 = 24;
+    /// An array has no more dimensions (`NPY_MAXDIMS`).
+    pub const NUMPY_DIMENSIONS: u64 = 64;
+}
+
 /// Bits of `tp_flags`.
 pub mod flag {
     /// Instances have values inline (from 3.13 on).

@@ -37,7 +37,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use self::heap::{Heap, Object};
+use self::heap::{Heap, Object, Run};
 use self::layout::Layout;
 use self::locate::Python;
 use self::memory::Reach;
@@ -77,11 +77,28 @@ const TRIES: u32 = 5;
 /// How many items of a container are looked at to tell what all take.
 const ITEMS_LOOKED_AT: u64 = 48;
 
+/// An object of this size is a large one; bytes.
+const LARGE: u64 = 64 << 10;
+
 /// A nameless container with fewer items is not worth another walk.
 const WORTH_A_SEARCH: u64 = 1000;
 
 /// And of a heavy one, of which there are few.
 const HEAVY_ITEMS_LOOKED_AT: u64 = 200;
+
+/// How many objects are looked at that may belong to another one, how many of those that one refers to, and how deep.
+const BELONGINGS: u64 = 128;
+const BRANCHES: u64 = 16;
+const DEEPEST: usize = 24;
+
+/// Of so many references, those are sorted out beforehand that lead to nothing that could belong to anybody.
+const FEW: u64 = 24;
+
+/// What belongs to somebody else for the most part is left out.
+const LEAST_SHARE: f64 = 0.01;
+
+/// A class with fewer instances is not looked into.
+const FEWEST_INSTANCES: u64 = 100;
 
 /// Until when of the pause the walk, the paths, the owners, the containers and the sample must be done; percent.
 const WALK: u32 = 55;
@@ -97,7 +114,6 @@ const SAMPLE: u32 = 99;
 /// # Errors
 /// [`Refusal::NotMine`] if it is no Python; [`Refusal::Cannot`] where its memory cannot be read, its version is not
 /// known, or it ends meanwhile.
-#[allow(dead_code)] // No command takes it yet.
 pub fn census(process: ProcessId, limits: &Limits) -> Result<Census, Refusal> {
     let folder = Folder::open(Path::new("/")).map_err(|error| Refusal::Cannot(format!("{error}; no census")))?;
     let (memory, python) = locate::find(&folder, process)?;
@@ -171,7 +187,7 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
     let mut paths = Paths::default();
     let mut whole = true;
     for interpreter in &interpreters {
-        let mut visit = |heap: &mut Heap, of: &Object| {
+        let mut visit = |heap: &mut Heap, of: &Object, is_namespace: bool| {
             let body = heap.body(of, Reach::Far);
             // A dict of strings, say, is in no list. One that is may not have been seen.
             if !heap.is_tracked(of) {
@@ -179,7 +195,9 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
             } else if tally.more {
                 tally.count_missed(heap, of, &body);
             }
-            tally.weigh(heap, of, &body);
+            if !is_namespace {
+                tally.weigh(heap, of, &body);
+            }
         };
         whole &= paths.find(heap, python, *interpreter, moment(PATHS), &mut visit);
     }
@@ -194,16 +212,18 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
     let loose = loose(heap, &tally, &paths, moment(SAMPLE));
     let share = share(&tally, &loose, &mut remarks);
     let heavy = heavy(heap, &tally, &paths, moment(SAMPLE));
-    let groups = groups(heap, limits, share, &loose, &heavy);
+    let (groups, counted) = groups(heap, limits, share, &loose, &heavy);
+    let classes = classes(heap, limits, share, moment(SAMPLE));
     remarks.push(
         "objects without references of their own (str, bytes, int, …) are estimated from a sample of the containers' items"
             .to_owned(),
     );
     Census {
         runtime: format!("CPython {}", python.version),
-        heap: None,
+        heap: Some(counted),
         groups,
         outside: Vec::new(),
+        classes,
         holders,
         share,
         pause: Duration::ZERO,
@@ -278,8 +298,8 @@ fn share(tally: &Tally, loose: &Loose, remarks: &mut Vec<String>) -> f64 {
     }
     let [few, many] = loose.listed;
     let [few_seen, many_seen] = loose.listed_seen;
-    let [_, asked] = loose.asked;
-    let share = if asked >= ENOUGH {
+    let ([_, asked], [_, asked_seen]) = (loose.asked, loose.asked_seen);
+    let share = if asked >= ENOUGH && asked_seen >= ENOUGH_SEEN {
         // Large containers lead to objects that were seen and to others, evenly.
         many_seen / many
     } else if tally.expected > 0 {
@@ -348,7 +368,8 @@ fn holders(
         .map(|large| {
             let name = paths.name(heap, large.address).or_else(|| owners.get(&large.address).cloned());
             let name = name.unwrap_or_default();
-            let of_items = if Instant::now() < until { items_bytes(heap, &large, &mut dice) } else { 0 };
+            let is_weighed = Instant::now() < until && !paths.is_namespace(large.address);
+            let of_items = if is_weighed { items_bytes(heap, &large, &mut dice) } else { 0 };
             let kind = match large.kind {
                 Kind::List => "list",
                 Kind::Tuple => "tuple",
@@ -372,8 +393,7 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     let mut sum = 0.0;
     for number in 0..looks {
         let Some(item) = dice.item(run, number, looks).and_then(|place| heap.memory.word(place)) else { continue };
-        let mut left = 24;
-        sum += depth_bytes(heap, item, 3, &mut left);
+        sum += belongings(heap, item, None, BELONGINGS, dice);
     }
     if looks == 0 {
         return 0;
@@ -382,38 +402,89 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
 }
 
 /// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share.
-fn depth_bytes(heap: &mut Heap, address: u64, depth: u32, left: &mut u32) -> f64 {
-    if depth == 0 || *left == 0 {
-        return 0.0;
+///
+/// With `own`, the object is one of this type, counted in full, and others of its type belong to themselves. About `effort`
+/// objects are looked at: a few of those that each refers to, and each of these stands for those that were left out.
+fn belongings(heap: &mut Heap, address: u64, own: Option<usize>, effort: u64, dice: &mut Dice) -> f64 {
+    Belongings { heap, own, dice, above: Vec::with_capacity(DEEPEST), spent: 0 }.of(address, effort)
+}
+
+struct Belongings<'a> {
+    heap: &'a mut Heap,
+    own: Option<usize>,
+    dice: &'a mut Dice,
+    /// The way to what is looked at: rings are left at once.
+    above: Vec<u64>,
+    /// How many objects were looked at.
+    spent: u64,
+}
+
+impl Belongings<'_> {
+    fn of(&mut self, address: u64, effort: u64) -> f64 {
+        if effort == 0 || self.above.len() >= DEEPEST || self.above.contains(&address) {
+            return 0.0;
+        }
+        self.spent = self.spent.saturating_add(1);
+        let Some(of) = self.heap.object(address, Reach::Far) else { return 0.0 };
+        let is_first = self.above.is_empty();
+        if matches!(of.kind, Kind::Type | Kind::Module) || (!is_first && self.own == Some(of.number)) {
+            return 0.0;
+        }
+        let share = if is_first && self.own.is_some() { 1.0 } else { self.heap.share(&of) };
+        if share < LEAST_SHARE {
+            return 0.0;
+        }
+        let body = self.heap.body(&of, Reach::Far);
+        let runs = if of.kind == Kind::Function { self.heap.bound(&of) } else { body.runs };
+        let mut few = Vec::new();
+        for run in runs.iter().flatten().filter(|run| run.total <= FEW) {
+            few.extend((0..run.total).filter_map(|at| self.reference(run.address(at)?)));
+        }
+        let many = || runs.iter().flatten().filter(|run| run.total > FEW);
+        let groups = (many().count() as u64).saturating_add(u64::from(!few.is_empty()));
+        let effort = effort.saturating_sub(1).checked_div(groups).unwrap_or(0);
+        // The rest of the effort is for what is below these.
+        let looks = (effort >> 2).clamp(1, BRANCHES);
+        self.above.push(address);
+        let mut sum = body.bytes as f64;
+        let run = Run { base: 0, stride: 8, side: 1, count: few.len() as u64, total: few.len() as u64 };
+        sum += self.sample(&run, looks, effort, |_, at| few.get(usize::try_from(at >> 3).ok()?).copied());
+        for run in many() {
+            sum += self.sample(run, looks, effort, Self::reference);
+        }
+        self.above.pop();
+        sum * share
     }
-    let Some(of) = heap.object(address, Reach::Far) else { return 0.0 };
-    if matches!(of.kind, Kind::Type | Kind::Module | Kind::Function) {
-        return 0.0;
-    }
-    let share = heap.share(&of);
-    if share < 0.01 {
-        return 0.0;
-    }
-    *left = left.saturating_sub(1);
-    let body = heap.body(&of, Reach::Far);
-    let mut sum = body.bytes as f64;
-    for run in body.runs.iter().flatten() {
-        let looks = run.count.min(8);
-        let mut part = 0.0;
-        for at in 0..looks {
-            if let Some(item) = run.address(at).and_then(|place| heap.memory.word(place)) {
-                part += depth_bytes(heap, item, depth.saturating_sub(1), left);
+
+    /// What belongs to the references of a run, by so many of them.
+    fn sample(&mut self, run: &Run, looks: u64, effort: u64, read: impl Fn(&mut Self, u64) -> Option<u64>) -> f64 {
+        let looks = looks.min(run.total);
+        let end = self.spent.saturating_add(effort);
+        let mut sum = 0.0;
+        for number in 0..looks {
+            // What one leaves over is for those that follow.
+            let left = end.saturating_sub(self.spent);
+            let each = left.checked_div(looks.saturating_sub(number)).unwrap_or(0);
+            if let Some(item) = self.dice.item(run, number, looks).and_then(|place| read(self, place)) {
+                sum += self.of(item, each);
             }
         }
-        if looks > 0 {
-            sum += part / looks as f64 * run.total as f64;
-        }
+        if looks == 0 { 0.0 } else { sum / looks as f64 * run.total as f64 }
     }
-    sum * share
+
+    /// What is referred to at this place, if some of it may belong to who refers to it.
+    fn reference(&mut self, place: u64) -> Option<u64> {
+        // The lowest bit of a frame's variable may tell how it is counted.
+        let address = self.heap.memory.word(place)? & !1;
+        let of = self.heap.object(address, Reach::Far)?;
+        (self.heap.share(&of) >= LEAST_SHARE).then_some(address)
+    }
 }
 
 /// How many references of large containers must be looked at so that these tell the share.
 const ENOUGH: u64 = 50;
+/// And so many of them must have been seen: by one or none, a small share cannot be told from a tenth of it.
+const ENOUGH_SEEN: u64 = 5;
 
 /// What the samples have led to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -422,6 +493,8 @@ struct Loose {
     looked_at: [f64; 2],
     /// How many references to objects of the lists were looked at that are asked about.
     asked: [u64; 2],
+    /// And how many of these objects were seen on the walk.
+    asked_seen: [u64; 2],
     /// How many objects of the lists each stands for, of those that are asked about.
     listed: [f64; 2],
     /// How many of these were seen on the walk.
@@ -433,6 +506,9 @@ impl Loose {
     fn meet(&mut self, which: usize, weight: f64, seen: bool) {
         if let Some(asked) = self.asked.get_mut(which) {
             *asked = asked.saturating_add(1);
+        }
+        if let Some(asked_seen) = self.asked_seen.get_mut(which).filter(|_| seen) {
+            *asked_seen = asked_seen.saturating_add(1);
         }
         for (sum, weight) in [(&mut self.listed, weight), (&mut self.listed_seen, if seen { weight } else { 0.0 })] {
             if let Some(sum) = sum.get_mut(which) {
@@ -491,7 +567,7 @@ fn take(heap: &mut Heap, taking: &mut Taking<'_>, address: u64, weight: f64, dep
     if matches!(of.kind, Kind::Type | Kind::Module) {
         return;
     }
-    let weight = weight * heap.share(&of);
+    let mut weight = weight * heap.share(&of);
     if weight <= 0.0 {
         return;
     }
@@ -505,6 +581,11 @@ fn take(heap: &mut Heap, taking: &mut Taking<'_>, address: u64, weight: f64, dep
         return;
     }
     let body = heap.body(&of, Reach::Far);
+    // There are few large objects, and most of them are come by in other ways: one that a sample leads to by chance stands for
+    // no others.
+    if body.bytes >= LARGE || body.runs.iter().flatten().any(|run| run.total >= walk::MANY) {
+        weight = weight.min(1.0);
+    }
     if let Some(estimate) = heap.types.get_mut(of.number).and_then(|found| found.loose.get_mut(taking.which)) {
         estimate.add(weight, weight * body.bytes as f64);
     }
@@ -549,8 +630,48 @@ fn heavy(heap: &mut Heap, tally: &Tally, paths: &Paths, until: Instant) -> HashM
     found
 }
 
-/// The types that take most, by name.
-fn groups(heap: &mut Heap, limits: &Limits, share: f64, loose: &Loose, heavy: &HashMap<usize, Estimate>) -> Vec<Group> {
+/// What belongs to the instances of a class, by some of them.
+fn classes(heap: &mut Heap, limits: &Limits, share: f64, until: Instant) -> Vec<Group> {
+    let mut found: Vec<(u64, usize)> = heap
+        .types
+        .all()
+        .iter()
+        .enumerate()
+        .filter(|(_, found)| found.seen >= FEWEST_INSTANCES && !found.some.is_empty())
+        .map(|(number, found)| (found.seen, number))
+        .collect();
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found.truncate(limits.groups);
+    let mut dice = Dice::default();
+    let mut classes = Vec::new();
+    for (seen, number) in found {
+        if Instant::now() >= until {
+            break;
+        }
+        let Some((address, some)) = heap.types.get(number).map(|found| (found.address, found.some.clone())) else {
+            continue;
+        };
+        let of_each = some.iter().map(|instance| belongings(heap, *instance, Some(number), BELONGINGS, &mut dice));
+        let sum: f64 = of_each.sum();
+        let instances = seen as f64 / share;
+        let bytes = sum / some.len().max(1) as f64 * instances;
+        // What is in no module belongs to the language: methods, coroutines.
+        if let Some(name) = heap.type_name(address).filter(|name| bytes >= 1.0 && name.contains('.')) {
+            classes.push(Group { name, instances: instances.round() as u64, bytes: bytes.round() as u64 });
+        }
+    }
+    classes.sort_by(|one, other| (other.bytes, &one.name).cmp(&(one.bytes, &other.name)));
+    classes
+}
+
+/// The types that take most, by name, and what all take together; bytes.
+fn groups(
+    heap: &mut Heap,
+    limits: &Limits,
+    share: f64,
+    loose: &Loose,
+    heavy: &HashMap<usize, Estimate>,
+) -> (Vec<Group>, u64) {
     let scale = |estimate: Estimate, of: f64| if of > 0.0 { estimate.over(of) } else { estimate };
     let [few_looked_at, many_looked_at] = loose.looked_at;
     let mut found: Vec<(u64, Estimate)> = heap
@@ -572,6 +693,7 @@ fn groups(heap: &mut Heap, limits: &Limits, share: f64, loose: &Loose, heavy: &H
         })
         .filter(|(_, sum)| sum.objects >= 0.5)
         .collect();
+    let counted = found.iter().map(|(_, sum)| sum.bytes).sum::<f64>().round() as u64;
     found.sort_by(|(_, one), (_, other)| other.bytes.total_cmp(&one.bytes));
     // Several types may have the same name, and so one of the later ones may belong to one of the first.
     found.truncate(limits.groups.saturating_mul(4));
@@ -586,7 +708,7 @@ fn groups(heap: &mut Heap, limits: &Limits, share: f64, loose: &Loose, heavy: &H
         .collect();
     groups.sort_by(|one, other| (other.bytes, &one.name).cmp(&(one.bytes, &other.name)));
     groups.truncate(limits.groups);
-    groups
+    (groups, counted)
 }
 
 /// Says so if most of the process's memory is something else than what was counted.

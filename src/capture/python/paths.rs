@@ -77,14 +77,14 @@ enum Origin {
 
 impl Paths {
     /// Sets out from the frames of all threads, then from the modules, the app's own ones first, until this moment.
-    /// Shows each container to `visit`. Whether all that can be reached was seen.
+    /// Shows each container to `visit`, and whether it is but the namespace of something. Whether all that can be reached was seen.
     pub fn find(
         &mut self,
         heap: &mut Heap,
         python: &Python,
         interpreter: u64,
         until: Instant,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) -> bool {
         let mut next = self.nodes.len();
         self.frames(heap, python, interpreter, visit);
@@ -114,6 +114,11 @@ impl Paths {
     /// Whether this object was reached.
     pub fn knows(&self, address: u64) -> bool {
         self.known.contains(&address)
+    }
+
+    /// Whether this is the namespace of a module or an instance: what is in it belongs to the names there.
+    pub fn is_namespace(&self, address: u64) -> bool {
+        self.nodes.iter().any(|node| node.address == address && node.edge == Edge::Dict)
     }
 
     /// The name by which an object is reached; `None` if it is not.
@@ -189,24 +194,35 @@ impl Paths {
         parent: usize,
         address: u64,
         edge: Edge,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) {
         if address & 7 != 0 || address == 0 || self.nodes.len() >= MOST || self.known.contains(&address) {
             return;
         }
         let Some(of) = heap.object(address, Reach::Far) else { return };
-        if matches!(of.kind, Kind::Leaf | Kind::Str | Kind::Bytes | Kind::Int | Kind::ByteArray | Kind::Module) {
+        if matches!(
+            of.kind,
+            Kind::Leaf
+                | Kind::Str
+                | Kind::Bytes
+                | Kind::Int
+                | Kind::ByteArray
+                | Kind::Array
+                | Kind::NumPyArray
+                | Kind::CachedResult
+                | Kind::Module
+        ) {
             return;
         }
         self.known.insert(address);
         if matches!(of.kind, Kind::Dict | Kind::Tuple | Kind::List | Kind::Set | Kind::Deque) {
-            visit(heap, &of);
+            visit(heap, &of, edge == Edge::Dict);
         }
         let parent = u32::try_from(parent).unwrap_or(u32::MAX);
         self.nodes.push(Node { address, parent, edge });
     }
 
-    fn expand(&mut self, heap: &mut Heap, at: usize, address: u64, visit: &mut impl FnMut(&mut Heap, &Object)) {
+    fn expand(&mut self, heap: &mut Heap, at: usize, address: u64, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
         let Some(of) = heap.object(address, Reach::Far) else { return };
         let [_, _, second, third, ..] = of.words;
         match of.kind {
@@ -249,7 +265,7 @@ impl Paths {
                 return;
             }
             Kind::Generator | Kind::Frame => {
-                if let Some(frame) = frame_of(heap, &of) {
+                if let Some(frame) = heap.frame_of(&of) {
                     self.locals(heap, at, frame, visit);
                 }
                 return;
@@ -262,7 +278,13 @@ impl Paths {
         }
     }
 
-    fn names(&mut self, heap: &mut Heap, parent: usize, names: &Namespace, visit: &mut impl FnMut(&mut Heap, &Object)) {
+    fn names(
+        &mut self,
+        heap: &mut Heap,
+        parent: usize,
+        names: &Namespace,
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
+    ) {
         for at in 0..names.len().min(NAMES) {
             let Some((key, value)) = names.entry(at) else { break };
             let Some(value) = heap.memory.word(value) else { break };
@@ -283,7 +305,7 @@ impl Paths {
         parent: usize,
         tuple: u64,
         edge: Edge,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) {
         let Some(tuple) = heap.object(tuple, Reach::Far).filter(|of| of.kind == Kind::Tuple) else { return };
         let [_, _, count, ..] = tuple.words;
@@ -295,7 +317,7 @@ impl Paths {
     }
 
     /// The words of an object that may be references.
-    fn slots(&mut self, heap: &mut Heap, parent: usize, of: &Object, visit: &mut impl FnMut(&mut Heap, &Object)) {
+    fn slots(&mut self, heap: &mut Heap, parent: usize, of: &Object, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
         let Some(basic) = heap.type_of(of).map(|found| found.basic) else { return };
         for place in (16..basic.min(512)).step_by(8) {
             let Some(value) = heap.memory.word(of.address.wrapping_add(place)) else { return };
@@ -324,7 +346,7 @@ impl Paths {
         heap: &mut Heap,
         python: &Python,
         interpreter: u64,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) {
         let layout = python.layout;
         let mut thread = heap.memory.word(interpreter.wrapping_add(layout.threads)).unwrap_or(0);
@@ -354,18 +376,13 @@ impl Paths {
         heap: &mut Heap,
         parent: usize,
         frame: u64,
-        visit: &mut impl FnMut(&mut Heap, &Object),
+        visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) -> Option<()> {
-        // The lowest bits tell since 3.14 whether a reference is counted.
-        let code = heap.memory.word(frame.wrapping_add(heap.layout.frame_code))? & !7;
-        let names = heap.memory.word(code.wrapping_add(heap.layout.code_names))?;
-        let names = heap.object(names, Reach::Far).filter(|names| names.kind == Kind::Tuple)?;
-        let [_, _, count, ..] = names.words;
-        for at in (0..count.min(ITEMS)).map(|at| at.wrapping_mul(8)) {
-            let value = heap.memory.word(frame.wrapping_add(heap.layout.frame_locals).wrapping_add(at))? & !7;
-            let first = names.address.wrapping_add(heap.layout.tuple_items);
-            let name = heap.memory.word(first.wrapping_add(at))?;
-            self.push(heap, parent, value, Edge::Local(name, code), visit);
+        let locals = heap.locals(frame)?;
+        for at in (0..locals.count).map(|at| at.wrapping_mul(8)) {
+            let value = heap.memory.word(locals.first.wrapping_add(at))? & !7;
+            let name = heap.memory.word(locals.names.wrapping_add(at))?;
+            self.push(heap, parent, value, Edge::Local(name, locals.code), visit);
         }
         Some(())
     }
@@ -419,20 +436,6 @@ fn own_type_name(heap: &mut Heap, address: u64) -> Option<String> {
     let of = heap.object(address, Reach::Far)?;
     let of_type = heap.type_of(&of)?.address;
     heap.type_name(of_type)
-}
-
-/// The frame of a generator or coroutine that has one; of a frame itself.
-fn frame_of(heap: &mut Heap, of: &Object) -> Option<u64> {
-    let [_, _, second, ..] = of.words;
-    if of.kind == Kind::Frame {
-        return (!heap.layout.short_keys).then_some(of.address);
-    }
-    if !heap.layout.short_keys {
-        return Some(second).filter(|frame| *frame != 0);
-    }
-    // A generator ends with its frame, whose local variables are not in its size.
-    let basic = heap.type_of(of)?.basic;
-    of.address.checked_add(basic)?.checked_sub(heap.layout.frame_locals)
 }
 
 /// The name of what is not told by the path to it: a class or function is known by where it was written.

@@ -264,6 +264,145 @@ tell()
 }
 
 #[test]
+fn what_belongs_to_the_items_of_a_container_is_counted_with_them() {
+    let program = "
+import array
+def listener(number):
+    document = bytes([number % 256]) * 2000
+    return lambda: document
+listeners = [listener(number) for number in range(5000)]
+errors = []
+def parse(number):
+    text = 'x' * 3000 + str(number)
+    return int(text)
+for number in range(3000):
+    try: parse(number)
+    except ValueError as error: errors.append(error)
+async def ask(number):
+    question = 'question %d ' % number * 200
+    await Never()
+    return question
+class Never:
+    def __await__(self): yield
+waiting = {ask(number) for number in range(3000)}
+for one in waiting: one.send(None)
+rows = [array.array('d', range(1000)) for number in range(1000)]
+@functools.lru_cache(4000)
+def render(number): return 'page %d ' % number * 200
+for number in range(5000): render(number)
+places = {country: {town: [(town, '%04d' % i * 250) for i in range(150)] for town in range(20)} for country in range(30)}
+trail = [{**{str(i): i for i in range(30)}, 'note': 'note %d ' % number * 500} for number in range(2000)]
+tell()
+";
+    for python in pythons() {
+        let app = App::start(&python, program);
+        let census = app.census(&patient());
+        let version = &census.runtime;
+        // Bytes of an item in its main part; what heads, cells and frames take comes to it.
+        for (name, items, each) in [
+            ("__main__.listeners", 5000, 2000),
+            ("__main__.errors", 3000, 3000),
+            ("__main__.waiting", 3000, 2500),
+            ("__main__.rows", 1000, 8000),
+            ("cache of __main__.render", 4000, 1600),
+            // What belongs to an item, three steps below: 3000 tuples with a string each.
+            ("__main__.places", 30, 3_000_000),
+            ("__main__.trail", 2000, 4000),
+        ] {
+            let holder = holder(&census, name);
+            let expected = items * each * 3 / 4..items * (each * 2 + 3000);
+            assert!(holder.items == items && expected.contains(&holder.bytes), "{version}: {holder:?} {expected:?}");
+        }
+        let arrays = group(&census, "array.array");
+        assert!(is_near(arrays.bytes, 8_500_000, 0.25), "{version}: {arrays:?}");
+    }
+}
+
+#[test]
+fn what_belongs_to_the_instances_of_a_class_is_counted_with_them() {
+    let program = "
+class Node:
+    def __init__(self, number):
+        self.text = 'element %d ' % number * 100
+        self.child = Child(self)
+class Child:
+    def __init__(self, parent): self.parent = parent
+gc.collect = lambda: gc.disable()
+gc.disable()
+for number in range(20000): Node(number)
+# Each leads to the next, and yet none belongs to another.
+class Link:
+    def __init__(self, next): self.next = next; self.body = bytes(100)
+first = None
+for number in range(20000): first = Link(first)
+tell()
+";
+    for python in pythons() {
+        let app = App::start(&python, program);
+        let census = app.census(&patient());
+        let version = &census.runtime;
+        let class = |name: &str| census.classes.iter().find(|class| class.name == name).unwrap();
+        let nodes = class("__main__.Node");
+        assert_eq!(nodes.instances, 20_000, "{version}");
+        // 1400 characters each; before 3.11, two dicts more.
+        assert!((26_000_000..45_000_000).contains(&nodes.bytes), "{version}: {nodes:?}");
+        let links = class("__main__.Link");
+        assert!((3_000_000..9_000_000).contains(&links.bytes), "{version}: {links:?}");
+        let heap = census.heap.unwrap();
+        assert!((34_000_000..65_000_000).contains(&heap), "{version}: {heap}");
+    }
+}
+
+/// A type's first 37 words, as far as they are looked at.
+fn type_words(name: u64, basic: u64, flags: u64, meta: u64) -> [u64; 37] {
+    let mut words = [0; 37];
+    [words[0], words[1], words[3], words[4]] = [1, meta, name, basic];
+    words[usize::try_from(layout::object::TYPE_FLAGS / 8).unwrap()] = flags;
+    words
+}
+
+#[test]
+fn an_array_of_numpys_takes_what_its_numbers_take_or_leads_to_who_has_them() {
+    // Each in a page of its own.
+    let (meta, of, type_name, numbers, objects, data) = (0x1000, 0x2000, 0x3000, 0x4000, 0x5000, 0x6000);
+    let mut pieces = Pieces::default();
+    pieces.put(meta, &type_words(0, 900, layout::flag::TYPE, meta));
+    pieces.put(of, &type_words(type_name, 96, 0, meta));
+    pieces.0.push((type_name, [&b"numpy.ndarray"[..], &[0; 100]].concat()));
+    pieces.put(numbers, &[1, of, 0, u64::from(b'f')]);
+    pieces.put(objects, &[1, of, 0, u64::from(b'O')]);
+    for (at, shape, strides, base, items) in [
+        (0x10000, [300, 200], [1600, 8], 0, numbers),
+        (0x20000, [300, 200], [8, 2400], 0, numbers),
+        (0x30000, [300, 200], [1600, 8], 0x10000, numbers),
+        (0x40000, [20, 30], [240, 8], 0, objects),
+        (0x50000, [0, 30], [240, 8], 0, numbers),
+        (0x60000, [u64::MAX, u64::MAX], [u64::MAX, 8], 0, numbers),
+    ] {
+        pieces.put(at, &[1, of, data, 2, at + 0x1000, at + 0x2000, base, items, 0]);
+        pieces.put(at + 0x1000, &shape);
+        pieces.put(at + 0x2000, &strides);
+    }
+    let layout = Layout::of(11).unwrap();
+    let mut heap = Heap { memory: Memory::new(Box::new(pieces)), layout, types: Types::default() };
+    let mut body = |address| {
+        let of = heap.object(address, Reach::Far).unwrap();
+        assert_eq!(of.kind, Kind::NumPyArray);
+        let body = heap.body(&of, Reach::Far);
+        (body.bytes, body.runs[0].map(|run| (run.base, run.count)))
+    };
+    assert_eq!(body(0x10000), (96 + 300 * 200 * 8, None));
+    // Column by column.
+    assert_eq!(body(0x20000), (96 + 300 * 200 * 8, None));
+    // It shows another one's numbers.
+    assert_eq!(body(0x30000), (96, Some((0x30000 + 48, 1))));
+    // Its items are objects.
+    assert_eq!(body(0x40000), (96 + 600 * 8, Some((data, 600))));
+    assert_eq!(body(0x50000), (96, None));
+    assert!(body(0x60000).0 <= 2 << 40);
+}
+
+#[test]
 fn what_there_was_no_time_for_is_extrapolated_and_said_to_be() {
     let app = App::start(&default_python(), "sessions = [Session(i) for i in range(400000)]\ntell()\n");
     let limits = Limits { pause: Duration::from_millis(60), ..Limits::default() };

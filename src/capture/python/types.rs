@@ -30,6 +30,10 @@ pub enum Kind {
     ByteArray,
     /// Integers.
     Int,
+    /// `array.array`.
+    Array,
+    /// `numpy.ndarray`.
+    NumPyArray,
     /// Classes.
     Type,
     /// Modules.
@@ -40,6 +44,8 @@ pub enum Kind {
     Cell,
     /// What `functools.lru_cache` makes of a function.
     CachedFunction,
+    /// One of the results that a cached function with a bound has kept.
+    CachedResult,
     /// Generators and coroutines.
     Generator,
     /// Frames (until 3.10 each running function has one).
@@ -53,15 +59,18 @@ pub enum Kind {
 }
 
 /// Types whose insides are known, by the name that they have in C.
-const KNOWN: [(&str, Kind); 29] = [
+const KNOWN: [(&str, Kind); 32] = [
     ("set", Kind::Set),
     ("frozenset", Kind::Set),
     ("collections.deque", Kind::Deque),
     ("bytearray", Kind::ByteArray),
+    ("array.array", Kind::Array),
+    ("numpy.ndarray", Kind::NumPyArray),
     ("module", Kind::Module),
     ("function", Kind::Function),
     ("cell", Kind::Cell),
     ("functools._lru_cache_wrapper", Kind::CachedFunction),
+    ("functools._lru_list_elem", Kind::CachedResult),
     ("generator", Kind::Generator),
     ("coroutine", Kind::Generator),
     ("async_generator", Kind::Generator),
@@ -128,6 +137,8 @@ pub struct Type {
     pub seen: u64,
     /// What they take; bytes.
     pub bytes: u64,
+    /// Some of these.
+    pub some: Vec<u64>,
     /// Objects in none of its lists, by the samples of what few and of what many refer to.
     pub loose: [Estimate; 2],
 }
@@ -231,7 +242,19 @@ fn read(memory: &mut Memory, address: u64) -> Option<Type> {
     let dict_offset = memory.word(address.checked_add(object::TYPE_DICT_OFFSET)?)?.cast_signed();
     let kind = kind(memory, address, flags)?;
     let loose = [Estimate::default(); 2];
-    Some(Type { address, kind, flags, basic, item, dict_offset, values: None, seen: 0, bytes: 0, loose })
+    Some(Type {
+        address,
+        kind,
+        flags,
+        basic,
+        item,
+        dict_offset,
+        values: None,
+        seen: 0,
+        bytes: 0,
+        some: Vec::new(),
+        loose,
+    })
 }
 
 fn kind(memory: &mut Memory, address: u64, flags: u64) -> Option<Kind> {

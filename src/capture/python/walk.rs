@@ -19,11 +19,18 @@ const HEAVY: u64 = 1 << 20;
 /// With fewer items it is hardly one that grows.
 const FEWEST_HEAVY: u64 = 8;
 
+/// How many objects of each type are kept, to be looked into.
+const SOME: usize = 8;
+
+/// How many containers are weighed with what belongs to their items, and how many objects are looked at for each item.
+const WEIGHED_DEEPLY: u64 = 64;
+const LOOKED_AT_IN_EACH: u64 = 256;
+
 /// Containers with fewer items are not told as holders.
 const FEWEST_ITEMS: u64 = 64;
 
 /// What has as many references is a large container.
-const MANY: u64 = 2048;
+pub const MANY: u64 = 2048;
 
 /// After how many objects the clock is looked at.
 const STRETCH: u64 = 256;
@@ -46,8 +53,10 @@ impl Dice {
 
     /// The address of one reference of a run: a random one of that part of it that has this number, of so many.
     pub fn item(&mut self, run: &Run, number: u64, parts: u64) -> Option<u64> {
-        let part = run.total.checked_div(parts)?.max(1);
-        run.address(number.checked_mul(part)?.checked_add(self.below(part))?)
+        // The parts reach to the end, be they of unequal length: what is new is there.
+        let begin = number.checked_mul(run.total)?.checked_div(parts)?;
+        let end = number.checked_add(1)?.checked_mul(run.total)?.checked_div(parts)?;
+        run.address(begin.checked_add(self.below(end.saturating_sub(begin).max(1)))?)
     }
 }
 
@@ -178,6 +187,8 @@ pub struct Tally {
     /// Those that were found, with their items, to take the most, in no order.
     pub heaviest: Vec<Large>,
     fewest: u64,
+    weighed: u64,
+    dice: Dice,
     /// Each container with many items: a few thousand in a process of gigabytes.
     large: ByAddress<()>,
 }
@@ -188,6 +199,16 @@ impl Tally {
         self.seen = self.seen.wrapping_add(1);
         self.which.add(of.address);
         self.count(heap, of, body);
+        // An even choice of all that were seen: each comes in with the probability that it must have at the end.
+        if let Some(found) = heap.types.get_mut(of.number).filter(|_| is_looked_into(of.kind)) {
+            if found.some.len() < SOME {
+                found.some.push(of.address);
+            } else if let Some(place) =
+                usize::try_from(self.dice.below(found.seen)).ok().and_then(|at| found.some.get_mut(at))
+            {
+                *place = of.address;
+            }
+        }
     }
 
     /// Counts an object, whether it is in a list or not.
@@ -222,31 +243,37 @@ impl Tally {
         }
     }
 
-    /// Weighs a container by a few of its items: not many items may take much.
+    /// Weighs a container by a few of its items: not many items may take much. Of the first ones, which are the running functions'
+    /// and the app's own, what belongs to the items is weighed as well.
     pub fn weigh(&mut self, heap: &mut Heap, of: &Object, body: &Body) {
         let (Some(items), Some(run)) = (body.items, body.runs.iter().flatten().next()) else { return };
         if items < FEWEST_HEAVY {
             return;
         }
+        self.weighed = self.weighed.saturating_add(1);
+        let most = if self.weighed <= WEIGHED_DEEPLY { LOOKED_AT_IN_EACH } else { 1 };
         let mut bytes = 0.0;
-        // In the middle and at the end, where what is new is; a dict has keys and values in turn.
-        let looks = [run.total >> 1, (run.total >> 1) | 1, run.total.saturating_sub(2), run.total.saturating_sub(1)];
-        for at in looks {
-            let item = run.address(at).and_then(|place| heap.memory.word(place));
-            let Some(item) = item.and_then(|item| heap.object(item, Reach::Far)) else { continue };
-            if matches!(item.kind, Kind::Type | Kind::Module | Kind::Function) {
-                continue;
-            }
-            let share = heap.share(&item);
-            bytes += share * heap.body(&item, Reach::Far).bytes as f64;
+        // In the middle and at the end, where what is new is; of a dict, keys and values.
+        let groups = run.total.checked_div(run.side).unwrap_or_default();
+        let looks =
+            [groups >> 1, groups.saturating_sub(groups >> 2), groups.saturating_sub(2), groups.saturating_sub(1)];
+        let at = |group: u64, side| group.saturating_mul(run.side).saturating_add(side);
+        for at in looks.into_iter().flat_map(|group| (0..run.side).map(move |side| at(group, side))) {
+            let Some(item) = run.address(at).and_then(|place| heap.memory.word(place)) else { continue };
+            bytes += super::belongings(heap, item, None, most, &mut self.dice);
         }
-        let bytes = (bytes / looks.len() as f64 * run.total as f64) as u64;
+        let bytes = (bytes / looks.len() as f64 * groups as f64) as u64;
         let bytes = body.bytes.saturating_add(bytes);
         if bytes >= HEAVY {
             let heavy = Large { address: of.address, items, bytes, kind: of.kind };
             keep(&mut self.heaviest, HEAVIEST, heavy, |kept| kept.bytes);
         }
     }
+}
+
+/// Whether objects of such a type are asked what belongs to them: those of classes are, and what else is no mere container.
+pub const fn is_looked_into(kind: Kind) -> bool {
+    matches!(kind, Kind::Instance | Kind::Generator | Kind::Other)
 }
 
 /// Keeps the largest by some measure.
@@ -375,6 +402,21 @@ mod tests {
         let large = sample.places.iter().filter(|place| **place >= 1 << 40).count();
         let share = large as f64 / sample.places.len() as f64;
         assert!((0.45..0.55).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn every_part_of_a_run_may_be_looked_at_and_the_end_of_it_too() {
+        for total in [1, 15, 16, 17, 31, 60, 95, 1000] {
+            let run = Run { base: 800, stride: 8, side: 1, count: total, total };
+            let mut dice = Dice::default();
+            let mut seen = std::collections::HashSet::new();
+            for _ in 0..4000 {
+                for number in 0..16u64.min(total) {
+                    seen.insert(dice.item(&run, number, 16.min(total)).unwrap());
+                }
+            }
+            assert_eq!(seen, (0..total).map(|at| 800 + at * 8).collect(), "{total}");
+        }
     }
 
     #[test]
