@@ -55,7 +55,7 @@ pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
         mount.look_into(&path, &mut left, deadline);
         mounts.push(mount);
     }
-    mounts.sort_unstable_by(|one, other| other.used.cmp(&one.used));
+    mounts.sort_unstable_by_key(|mount| std::cmp::Reverse(mount.used));
     Ok(mounts)
 }
 
