@@ -139,7 +139,8 @@ mod unit {
             mapping("7ffd00000000-7ffd00021000", "rw-p", "[stack]", 7),
         ]
         .concat();
-        let resident = Resident::read(text.as_bytes(), &[0xe000_0000..0x1_0000_0000]).unwrap();
+        let heap = 0xe000_0000..0x1_0000_0000;
+        let resident = Resident::read(text.as_bytes(), std::slice::from_ref(&heap)).unwrap();
         let expected = Resident { heap: Some(200 << 10), stacks: 117 << 10, code: 30 << 10, rest: 4006 << 10 };
         assert_eq!(resident, expected);
         let without = Resident::read(text.as_bytes(), &[]).unwrap();

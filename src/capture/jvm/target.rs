@@ -238,9 +238,7 @@ impl Target {
         let variables: [&[u8]; 3] = [b"JAVA_TOOL_OPTIONS=", b"JDK_JAVA_OPTIONS=", b"_JAVA_OPTIONS="];
         let environment = self.read("environ").unwrap_or_default();
         let mut entries = environment.split(|byte| *byte == 0);
-        entries.any(|entry| {
-            variables.iter().any(|variable| entry.strip_prefix(*variable).is_some_and(|value| is_in(value)))
-        })
+        entries.any(|entry| variables.iter().any(|variable| entry.strip_prefix(*variable).is_some_and(is_in)))
     }
 
     /// Reads its status.
