@@ -29,6 +29,10 @@ const MORE_THREADS: u64 = 20;
 const MORE_DESCRIPTORS: u64 = 100;
 const MORE_PROCESSES: u64 = 5;
 
+/// So many more objects of a class, and so many others for each of them at the most, are a crowd that it may hold.
+const LEAST_CROWD: u64 = 1000;
+const MOST_OF_EACH: u64 = 50;
+
 /// Growth below this part of all is no suspect, and below this one no answer.
 const NOTABLE: f64 = 0.05;
 const CONCLUSIVE: f64 = 0.30;
@@ -198,7 +202,9 @@ pub fn find(snapshots: &[&Snapshot]) -> Findings {
     let oldest = earlier.first();
     let milliseconds = oldest.map_or(0, |oldest| newest.taken_ms.saturating_sub(oldest.taken_ms));
     let span = Duration::from_millis(milliseconds);
-    let case = Case { newest, first: oldest.copied(), series: &series, compares: oldest.is_some(), span };
+    let (compares, crowds) = (oldest.is_some(), HashMap::new());
+    let mut case = Case { newest, first: oldest.copied(), series: &series, compares, span, crowds };
+    case.crowds = case.crowds();
     case.findings()
 }
 
@@ -209,6 +215,9 @@ struct Case<'a> {
     series: &'a [Amounts],
     compares: bool,
     span: Duration,
+    /// Of processes whose census tells only what objects take themselves: by how many the fastest of the types have grown that
+    /// everything is made of, and by how many bytes all types together.
+    crowds: HashMap<Identity, (u64, u64)>,
 }
 
 /// The part of the whole that is compared: growth where there is any, else size.
@@ -241,6 +250,33 @@ impl Case<'_> {
                 && suspects.first().is_some_and(|first| first.weight >= CONCLUSIVE && (first.is_surge || is_much)),
             suspects,
         }
+    }
+
+    fn crowds(&self) -> HashMap<Identity, (u64, u64)> {
+        let mut crowds: HashMap<Identity, (u64, u64)> = HashMap::new();
+        for (key, amount) in self.newest_amounts().filter(|_| self.compares) {
+            let Key::Type(id, name) = key else { continue };
+            let look = self.newest.find(*id).and_then(|look| look.census.as_ref());
+            if self.is_unknown(*id)
+                || look.is_none_or(|census| !census.classes.is_empty() || !census.holders.is_empty())
+            {
+                continue;
+            }
+            let more = amount.count.unwrap_or(0).saturating_sub(self.oldest(key).count.unwrap_or(0));
+            let (most, bytes) = crowds.entry(*id).or_default();
+            *most = if is_common(name) { more.max(*most) } else { *most };
+            *bytes = bytes.saturating_add(positive(self.growth(key)));
+        }
+        crowds
+    }
+
+    /// A class of the app's own that has grown along with what everything is made of, and by enough to hold it: what its objects
+    /// refer to is counted elsewhere.
+    fn crowd(&self, key: &Key, more: u64, whole: u64) -> f64 {
+        let Key::Type(id, name) = key else { return 0.0 };
+        let Some((most, bytes)) = self.crowds.get(id).filter(|_| is_own(name)) else { return 0.0 };
+        let leads = more >= LEAST_CROWD && more.saturating_mul(MOST_OF_EACH) >= *most;
+        if leads { 0.75 * (*bytes as f64 / whole.max(1) as f64).min(1.0) } else { 0.0 }
     }
 
     fn newest_amounts(&self) -> impl Iterator<Item = (&Key, &Amount)> {
@@ -330,6 +366,11 @@ impl Case<'_> {
         let part = (positive(growth) as f64 / whole as f64).min(1.0);
         let (identity, what, place, rung) = self.description(key)?;
         let weight = self.weight(key, part, positive(more.unwrap_or(0)), then.count.unwrap_or(0))?;
+        let crowd = self.crowd(key, positive(more.unwrap_or(0)), whole);
+        let is_surge = matches!(key, Key::Threads(_) | Key::Descriptors(..) | Key::Program(_));
+        if part < NOTABLE && crowd < NOTABLE && !is_surge {
+            return None;
+        }
         let seconds = self.span.as_secs_f64();
         Some(Suspect {
             what,
@@ -346,8 +387,8 @@ impl Case<'_> {
             consistency: self.consistency(key),
             rung,
             artifact: None,
-            weight,
-            is_surge: matches!(key, Key::Threads(_) | Key::Descriptors(..) | Key::Program(_)),
+            weight: weight.max(crowd),
+            is_surge,
         })
     }
 
@@ -406,8 +447,7 @@ impl Case<'_> {
             Key::Type(_, name) if is_common(name) => part * 0.7,
             Key::Type(..) => part * 1.1,
             // It says where, and not who.
-            Key::Outside(..) => part * 0.9,
-            Key::Part(..) => part,
+            Key::Outside(..) | Key::Part(..) => part * 0.9,
             // Only where nothing better is known of it.
             Key::Private(id) if self.has_census(*id) => part * 0.3,
             Key::Private(_) => part * 0.9,
@@ -472,6 +512,12 @@ fn is_common(name: &str) -> bool {
         "java.util.concurrent.ConcurrentHashMap$Node",
     ];
     name.ends_with("[]") || COMMON.contains(&name)
+}
+
+/// A class that somebody has written who is asked about it: none of the runtime's.
+fn is_own(name: &str) -> bool {
+    const RUNTIMES: [&str; 5] = ["java.", "javax.", "jdk.", "sun.", "com.sun."];
+    !is_common(name) && !RUNTIMES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -565,6 +611,31 @@ mod tests {
     }
 
     #[test]
+    fn of_a_crowd_the_class_of_the_apps_own_is_named() {
+        let at = |seconds, many: u64, other: u64| {
+            let mut grown = look(9, "java", 100 + many / 10_000);
+            let group = |name: &str, instances, bytes| Group { name: name.into(), instances, bytes };
+            grown.census = census(&[], &[], Some((80 * MIB + many * 100) / MIB));
+            grown.census.as_mut().unwrap().groups = vec![
+                group("byte[]", 50_000 + 4 * many, 10 * MIB + 80 * many),
+                group("java.lang.String", 50_000 + 4 * many, 10 * MIB + 20 * many),
+                group("java.util.HashMap$Node", 20_000 + many, MIB + 5 * many),
+                group("shop.Session", 100 + many, 100 + 24 * many),
+                group("shop.Rare", other, other * 24),
+                group("jdk.internal.Thing", many, many),
+            ];
+            snapshot(seconds, vec![grown])
+        };
+        assert_eq!(top(&[&at(0, 1000, 5), &at(60, 1_000_000, 900)]).0, "shop.Session");
+        // Where nothing of the app's own grows, what everything is made of is all that can be said.
+        let mut strings = [at(0, 1000, 5), at(60, 1_000_000, 900)];
+        for snapshot in &mut strings {
+            snapshot.processes[0].census.as_mut().unwrap().groups.retain(|group| group.name != "shop.Session");
+        }
+        assert_eq!(top(&[&strings[0], &strings[1]]).0, "byte[]");
+    }
+
+    #[test]
     fn what_is_outside_the_heap_is_said_to_be_there() {
         let at = |seconds, private| {
             let mut grown = look(9, "java", private);
@@ -594,11 +665,12 @@ mod tests {
         for (after, what) in [
             (at(60, 220, 15, 20), "metaspace"),
             (at(60, 25, 400, 20), "direct buffers and other native memory"),
-            (at(60, 22, 15, 900), "thread stacks"),
+            (at(60, 22, 15, 900), "threads"),
         ] {
             let (first, findings) = top(&[&before, &after]);
             assert_eq!((&first[..], findings.is_conclusive), (what, true));
-            assert_eq!(findings.suspects[0].place, "outside the heap of CPython 3.11");
+            let place = if what == "threads" { "stacks" } else { "outside the heap of CPython 3.11" };
+            assert_eq!(findings.suspects[0].place, place);
             assert!(findings.suspects[0].count_growth > Some(300));
         }
     }
