@@ -31,7 +31,7 @@ const MORE_PROCESSES: u64 = 5;
 
 /// So many more objects of a class, and so many others for each of them at the most, are a crowd that it may hold.
 const LEAST_CROWD: u64 = 1000;
-const MOST_OF_EACH: u64 = 50;
+const MOST_OF_EACH: u64 = 1000;
 
 /// Growth below this part of all is no suspect, and below this one no answer.
 const NOTABLE: f64 = 0.05;
@@ -276,7 +276,9 @@ impl Case<'_> {
         let Key::Type(id, name) = key else { return 0.0 };
         let Some((most, bytes)) = self.crowds.get(id).filter(|_| is_own(name)) else { return 0.0 };
         let leads = more >= LEAST_CROWD && more.saturating_mul(MOST_OF_EACH) >= *most;
-        if leads { 0.75 * (*bytes as f64 / whole.max(1) as f64).min(1.0) } else { 0.0 }
+        // Of several the one that has gained most in numbers.
+        let share = more as f64 / more.max(*most).max(1) as f64;
+        if leads { (0.75 + 0.1 * share) * (*bytes as f64 / whole.max(1) as f64).min(1.0) } else { 0.0 }
     }
 
     fn newest_amounts(&self) -> impl Iterator<Item = (&Key, &Amount)> {

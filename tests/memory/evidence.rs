@@ -1,9 +1,12 @@
 //! The built-in evidence: who has grown is named, in the log, in the record and in the last words.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::support::session::python;
-use crate::support::{Group, MIB, Memini, wait_until};
+use crate::support::{Group, MIB, Memini, Session, wait_until};
 
 /// Adds so many thousand strings of 1000 letters to a dict of the module; or lists, which take longer to look at.
 const LEAK: &str = r#"
@@ -115,4 +118,77 @@ fn an_app_goes_on_when_the_look_at_it_is_killed_while_it_stands_still() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(worker), nix::sys::signal::Signal::SIGKILL).unwrap();
     session.sees("its evidence is missing");
     session.finish().assert_code(0);
+}
+
+/// The folder with the compiled class.
+fn leaking_jvm() -> &'static str {
+    static FOLDER: OnceLock<String> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("java");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/memory/java/Leak.java");
+        let done = Command::new("javac").arg("-d").arg(&folder).arg(source).status();
+        assert!(done.expect("these tests need a JDK").success());
+        folder.into_os_string().into_string().unwrap()
+    })
+}
+
+/// JVMs with the same number in namespaces of their own would use the same name in /tmp.
+static ONE_JVM: Mutex<()> = Mutex::new(());
+
+fn leak_until(session: &mut Session, text: &str) {
+    while !session.log().contains(text) {
+        session.tell("5");
+    }
+}
+
+/// A JVM whose heap may grow beyond the limit.
+fn jvm<'a>(group: &'a Group, options: &[&str]) -> Memini<'a> {
+    let java = ["java", "-XX:+UseSerialGC", "-Xms16m", "-Xmn8m", "-Xmx600m", "-cp", leaking_jvm(), "Leak"];
+    Memini::new(group).options(&["-v", "--baseline-after", "3s"]).options(options).command(&java)
+}
+
+#[test]
+fn of_a_jvm_the_class_is_named_and_its_heap_is_kept() {
+    let _alone = ONE_JVM.lock().unwrap_or_else(PoisonError::into_inner);
+    let group = Group::new("jvm", 400);
+    let mut session = jvm(&group, &[]).start();
+    session.tell("1");
+    session.sees("the processes were looked at");
+    leak_until(&mut session, "trace: looking at the processes");
+    session.sees_times("the processes were looked at", 2);
+    leak_until(&mut session, "capture: looking at the processes");
+    session.sees_times("the processes were looked at", 3);
+    // It goes on.
+    session.tell("1");
+    let ended = session.finish();
+    ended.assert_code(0).assert_says("Leak$Ticket").assert_says("heap dump of java");
+    let incident = ended.incident();
+    let first = &incident.json["evidence"]["suspects"][0];
+    assert_eq!(first["what"], "Leak$Ticket", "{}", ended.log);
+    let artifacts = incident.json["artifacts"].as_array().unwrap();
+    let dump = artifacts.iter().find(|artifact| artifact["file"].as_str().unwrap().ends_with(".hprof.gz"));
+    let path = ended.dir().join("incidents").join(incident.json["id"].as_str().unwrap());
+    let path = path.join(dump.unwrap_or_else(|| panic!("{}", ended.log))["file"].as_str().unwrap());
+    let unpacked = Command::new("gzip").args(["-dc"]).arg(&path).output().unwrap();
+    assert!(unpacked.status.success() && unpacked.stdout.starts_with(b"JAVA PROFILE 1.0."), "{}", path.display());
+    assert!(unpacked.stdout.len() as u64 > 250 * 1_000_000, "{} bytes", unpacked.stdout.len());
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn what_speaks_against_a_heap_dump_is_said_with_its_numbers() {
+    let _alone = ONE_JVM.lock().unwrap_or_else(PoisonError::into_inner);
+    for (options, why) in [(&["--max-pause", "500ms"][..], "would stand still for"), (&["--heavy", "off"], "")] {
+        let group = Group::new("no-dump", 400);
+        let mut session = jvm(&group, options).start();
+        session.tell("1");
+        session.sees("the processes were looked at");
+        leak_until(&mut session, "trace: looking at the processes");
+        session.sees_times("the processes were looked at", 2);
+        leak_until(&mut session, "capture: looking at the processes");
+        session.sees_times("the processes were looked at", 3);
+        let ended = session.finish();
+        ended.assert_code(0).assert_says(why).assert_silent("heap dump of java (pid 2): artifacts");
+        assert_eq!(ended.log.contains("no heap dump"), !why.is_empty(), "{}", ended.log);
+    }
 }
