@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::census::{Census, Refusal};
+use super::proc::descriptors::Tables;
 use super::proc::systemv::Segments;
 use super::proc::tmpfs::{self, Mount};
 use super::proc::{Identity, Process};
@@ -82,10 +83,11 @@ impl Snapshot {
     /// Looks at these processes; in depth at those that have grown most since `before`, or at the largest.
     pub fn take(pids: &[i32], composition: Option<Composition>, before: Option<&Self>, recipes: &[Recipe<'_>]) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut sockets = Tables::default();
         let mut looks: Vec<Look> = pids
             .iter()
             .take(LOOKED_AT)
-            .filter_map(|pid| Process::look_at(*pid).ok())
+            .filter_map(|pid| Process::look_at(*pid, &mut sockets).ok())
             .map(|process| Look { process, ..Look::default() })
             .collect();
         looks.sort_by_key(|look| std::cmp::Reverse(look.process.held()));

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
 use serde::{Deserialize, Serialize};
+
+/// How many sockets of a namespace are told apart; each takes some 40 bytes.
+const SOCKETS: usize = 65_536;
 
 /// How many different files are kept apart while counting, and how many are named in the end.
 const FILES: usize = 512;
@@ -37,7 +41,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// Where they may not be listed.
-    pub fn of(process: &Process) -> io::Result<Self> {
+    pub fn of(process: &Process, tables: &mut Tables) -> io::Result<Self> {
         let mut descriptors = Self::default();
         let mut sockets: Vec<u64> = Vec::new();
         let mut files: HashMap<String, u64> = HashMap::new();
@@ -77,7 +81,13 @@ impl Descriptors {
             };
             descriptors.add(kind);
         }
-        descriptors.add_sockets(process, sockets);
+        if !sockets.is_empty() {
+            let table = tables.of(process);
+            for inode in &sockets {
+                // Neither bound nor connected, or closed by the other side and forgotten: such a socket is in no table.
+                descriptors.add((*table.get(inode).unwrap_or(&"socket")).to_owned());
+            }
+        }
         let sum = |of_memory: bool| {
             let files = deleted.values().filter(|(_, is_memory)| *is_memory == of_memory);
             files.fold(0, |sum: u64, (bytes, _)| sum.saturating_add(*bytes))
@@ -94,30 +104,41 @@ impl Descriptors {
         let count = self.kinds.entry(kind).or_default();
         *count = count.saturating_add(1);
     }
+}
 
-    /// The kernel tells a socket's kind only in the tables of the process's network namespace.
-    fn add_sockets(&mut self, process: &Process, mut sockets: Vec<u64>) {
-        sockets.sort_unstable();
-        let mut found: HashMap<u64, &'static str> = HashMap::new();
-        let mut note = |inode: u64, kind| {
-            if sockets.binary_search(&inode).is_ok() {
-                found.insert(inode, kind);
-            }
-        };
-        for entry in [process.tcp(), process.tcp6()].into_iter().flatten().flatten() {
-            note(entry.inode, tcp_kind(&entry.state));
-        }
-        for entry in [process.udp(), process.udp6()].into_iter().flatten().flatten() {
-            note(entry.inode, "udp");
-        }
-        for entry in process.unix().into_iter().flatten() {
-            note(entry.inode, "unix socket");
-        }
-        for inode in &sockets {
-            // Neither bound nor connected, or closed by the other side and forgotten: such a socket is in no table.
-            self.add((*found.get(inode).unwrap_or(&"socket")).to_owned());
-        }
+/// The sockets of network namespaces, by their inodes. The kernel tells a socket's kind only there, and takes milliseconds for
+/// each table: processes that share a namespace share them.
+#[derive(Debug, Default)]
+pub struct Tables {
+    known: HashMap<PathBuf, HashMap<u64, &'static str>>,
+}
+
+impl Tables {
+    fn of(&mut self, process: &Process) -> &HashMap<u64, &'static str> {
+        let namespace = std::fs::read_link(format!("/proc/{}/ns/net", process.pid));
+        let namespace = namespace.unwrap_or_else(|_| PathBuf::from(process.pid.to_string()));
+        self.known.entry(namespace).or_insert_with(|| sockets_beside(process))
     }
+}
+
+/// All sockets of the process's namespace, or the first so many.
+fn sockets_beside(process: &Process) -> HashMap<u64, &'static str> {
+    let mut sockets: HashMap<u64, &'static str> = HashMap::new();
+    let mut note = |inode: u64, kind| {
+        if sockets.len() < SOCKETS {
+            sockets.insert(inode, kind);
+        }
+    };
+    for entry in [process.tcp(), process.tcp6()].into_iter().flatten().flatten() {
+        note(entry.inode, tcp_kind(&entry.state));
+    }
+    for entry in [process.udp(), process.udp6()].into_iter().flatten().flatten() {
+        note(entry.inode, "udp");
+    }
+    for entry in process.unix().into_iter().flatten() {
+        note(entry.inode, "unix socket");
+    }
+    sockets
 }
 
 fn file_kind(path: &str) -> &'static str {
@@ -154,7 +175,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("often");
         std::fs::write(&path, "x").unwrap();
-        let before = Descriptors::of(&Process::myself().unwrap()).unwrap();
+        let before = Descriptors::of(&Process::myself().unwrap(), &mut Tables::default()).unwrap();
         let often: Vec<File> = (0..40).map(|_| File::open(&path).unwrap()).collect();
         let gone: Vec<File> = (0..7)
             .map(|number| {
@@ -180,7 +201,7 @@ mod tests {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let pair = UnixStream::pair().unwrap();
         let pipe = crate::sys::spawn::pipe().unwrap();
-        let now = Descriptors::of(&Process::myself().unwrap()).unwrap();
+        let now = Descriptors::of(&Process::myself().unwrap(), &mut Tables::default()).unwrap();
         // Other tests run beside this one.
         let more = |kind: &str| {
             let count = |descriptors: &Descriptors| descriptors.kinds.get(kind).copied().unwrap_or(0);

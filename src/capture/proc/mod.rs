@@ -13,7 +13,7 @@ use std::io;
 use procfs::process;
 use serde::{Deserialize, Serialize};
 
-use descriptors::Descriptors;
+use descriptors::{Descriptors, Tables};
 use memory::Memory;
 
 /// Which process: numbers are given again, but not with the same start.
@@ -45,11 +45,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Looks at one.
+    /// Looks at one; `sockets` is for all that are looked at together.
     ///
     /// # Errors
     /// Where there is no such process, or no more.
-    pub fn look_at(pid: i32) -> io::Result<Self> {
+    pub fn look_at(pid: i32, sockets: &mut Tables) -> io::Result<Self> {
         let io_error = |error: procfs::ProcError| io::Error::other(error.to_string());
         let process = process::Process::new(pid).map_err(io_error)?;
         let stat = process.stat().map_err(io_error)?;
@@ -62,7 +62,7 @@ impl Process {
             comm: stat.comm,
             program: process.exe().ok().map(|path| path.display().to_string()),
             memory: Memory::of(pid).ok().map(|memory| Memory { page_tables, ..memory }),
-            descriptors: Descriptors::of(&process).ok(),
+            descriptors: Descriptors::of(&process, sockets).ok(),
         })
     }
 }
