@@ -185,6 +185,11 @@ impl Engine {
         self.watches() && self.watch.levels.seconds_left() < PRESSED
     }
 
+    /// Whether less is left than memini itself may need to look at processes.
+    pub fn is_scarce(&self) -> bool {
+        self.watches() && self.watch.levels.are_scarce()
+    }
+
     /// Whether the next reading is to come with what the whole machine holds.
     pub fn wants_held(&self) -> bool {
         self.settings.gauge == GaugeKind::Unreclaimable && !self.is_wary() && self.watch.wants_held()

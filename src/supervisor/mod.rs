@@ -720,7 +720,8 @@ impl Supervisor {
     /// What is to be known about the processes is best seen while they stand still, if that is soon done; and once early, as the
     /// next look may find no room left for it.
     fn look_at_rest(&mut self) {
-        if self.tree.is_small() {
+        // At the limit the look itself would call the OOM killer, and memini is among those that it may take.
+        if self.tree.is_small() && !self.engine.is_scarce() {
             let early = self.facts_taken.is_empty().then_some(Stage::Trace);
             if self.recording.name().is_none() {
                 self.look_early();

@@ -62,10 +62,19 @@ fn memini_stops_the_app_before_the_oom_killer_takes_the_group() {
 
 #[test]
 fn without_oom_group_only_the_app_dies_and_memini_tells() {
-    let group = Group::new("alone", 48);
-    group.set("memory.oom.group", "0");
-    let ended = Memini::new(&group).options(OFF).options(&["-v"]).app(&["grow 100"]).start().end();
-    ended.assert_code(137).assert_silent("memory.oom.group is set");
-    ended.assert_says("the app was killed by the kernel's OOM killer (ended by SIGKILL)");
-    assert_eq!((group.oom_kills(), ended.incident().json["outcome"].as_str()), (1, Some("oom-killed")));
+    for round in 0..8 {
+        let group = Group::new(&format!("alone-{round}"), 48);
+        group.set("memory.oom.group", "0");
+        let ended = Memini::new(&group).options(OFF).options(&["-v"]).app(&["grow 100"]).start().end();
+        if ended.was_killed() {
+            // While the dead app's memory is still being freed, memini is what is left to kill: see memory/killed.rs.
+            assert!(group.oom_kills() >= 2, "{}", ended.log);
+            continue;
+        }
+        ended.assert_code(137).assert_silent("memory.oom.group is set");
+        ended.assert_says("the app was killed by the kernel's OOM killer (ended by SIGKILL)");
+        assert_eq!((group.oom_kills(), ended.incident().json["outcome"].as_str()), (1, Some("oom-killed")));
+        return;
+    }
+    panic!("no round in which only the app was killed");
 }
