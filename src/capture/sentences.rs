@@ -23,6 +23,9 @@ pub fn lines(findings: &Findings) -> Vec<String> {
 pub fn line(suspect: &Suspect) -> String {
     let mut text = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), |growth| Signed(growth).to_string());
     // Writing to a String cannot fail.
+    if let Some(bytes) = suspect.up_to {
+        let _ = write!(text, ", up to +{} with what it holds", Size(bytes));
+    }
     let _ = write!(text, "  {}", plain(&suspect.what));
     if let Some(count) = suspect.count {
         let _ = write!(text, ", {count}");

@@ -64,6 +64,10 @@ pub struct Suspect {
     pub bytes: u64,
     /// By how much that has grown; bytes. `None` if there is nothing to compare with.
     pub growth: Option<i64>,
+    /// With what these objects refer to, it may be up to so much more that they hold; bytes. Where a census tells only what
+    /// objects take themselves.
+    #[serde(default)]
+    pub up_to: Option<u64>,
     /// How many there are now, where they can be counted.
     pub count: Option<u64>,
     /// How many more these are.
@@ -208,6 +212,19 @@ pub fn find(snapshots: &[&Snapshot]) -> Findings {
     case.findings()
 }
 
+/// What a class of the app's own may hold: it has grown by this share of those that have grown most in number, and all of them by
+/// so many bytes.
+struct Crowd {
+    share: f64,
+    bytes: u64,
+}
+
+impl Crowd {
+    fn weight(&self, whole: u64) -> f64 {
+        (0.75 + 0.1 * self.share) * (self.bytes as f64 / whole.max(1) as f64).min(1.0)
+    }
+}
+
 struct Case<'a> {
     newest: &'a Snapshot,
     /// The oldest, if there are two.
@@ -272,13 +289,13 @@ impl Case<'_> {
 
     /// A class of the app's own that has grown along with what everything is made of, and by enough to hold it: what its objects
     /// refer to is counted elsewhere.
-    fn crowd(&self, key: &Key, more: u64, whole: u64) -> f64 {
-        let Key::Type(id, name) = key else { return 0.0 };
-        let Some((most, bytes)) = self.crowds.get(id).filter(|_| is_own(name)) else { return 0.0 };
+    fn crowd(&self, key: &Key, more: u64) -> Option<Crowd> {
+        let Key::Type(id, name) = key else { return None };
+        let (most, bytes) = self.crowds.get(id).filter(|_| is_own(name))?;
         let leads = more >= LEAST_CROWD && more.saturating_mul(MOST_OF_EACH) >= *most;
         // Of several the one that has gained most in numbers.
         let share = more as f64 / more.max(*most).max(1) as f64;
-        if leads { (0.75 + 0.1 * share) * (*bytes as f64 / whole.max(1) as f64).min(1.0) } else { 0.0 }
+        leads.then_some(Crowd { share, bytes: *bytes })
     }
 
     fn newest_amounts(&self) -> impl Iterator<Item = (&Key, &Amount)> {
@@ -368,9 +385,10 @@ impl Case<'_> {
         let part = (positive(growth) as f64 / whole as f64).min(1.0);
         let (identity, what, place, rung) = self.description(key)?;
         let weight = self.weight(key, part, positive(more.unwrap_or(0)), then.count.unwrap_or(0))?;
-        let crowd = self.crowd(key, positive(more.unwrap_or(0)), whole);
+        let crowd = self.crowd(key, positive(more.unwrap_or(0)));
+        let crowd_weight = crowd.as_ref().map_or(0.0, |crowd| crowd.weight(whole));
         let is_surge = matches!(key, Key::Threads(_) | Key::Descriptors(..) | Key::Program(_));
-        if part < NOTABLE && crowd < NOTABLE && !is_surge {
+        if part < NOTABLE && crowd_weight < NOTABLE && !is_surge {
             return None;
         }
         let seconds = self.span.as_secs_f64();
@@ -383,13 +401,14 @@ impl Case<'_> {
             }),
             bytes: amount.bytes,
             growth: self.compares.then_some(growth),
+            up_to: crowd.map(|crowd| crowd.bytes),
             count: amount.count,
             count_growth: more.filter(|_| self.compares),
             rate: (self.compares && seconds > 0.0).then(|| growth as f64 / seconds),
             consistency: self.consistency(key),
             rung,
             artifact: None,
-            weight: weight.max(crowd),
+            weight: weight.max(crowd_weight),
             is_surge,
         })
     }
