@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, Helpers, LogFormat};
 use crate::engine::settings::{GaugeKind, Leftovers, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -19,6 +19,9 @@ const GAUGES: [(&str, GaugeKind); 3] =
 
 const LEFTOVERS: [(&str, Leftovers); 3] =
     [("kill", Leftovers::Kill), ("term", Leftovers::Term), ("wait", Leftovers::Wait)];
+
+const HELPERS: [(&str, Helpers); 3] =
+    [("off", Helpers::NONE), ("auto", Helpers::ALL), ("python", Helpers { python: true })];
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -34,6 +37,8 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
         hooks: values.list(&flags::HOOK, hook::parse)?,
         capture: values.one(&flags::CAPTURE, units::recipes)?,
         baseline_after: values.one(&flags::BASELINE_AFTER, units::duration)?,
+        helpers: values.one(&flags::HELPERS, |text| units::choice(text, &HELPERS))?,
+        traceback_frames: values.one(&flags::TRACEBACK_FRAMES, units::frames)?,
         hook_timeout: values.one(&flags::HOOK_TIMEOUT, units::positive_duration)?,
         cooldown: values.one(&flags::COOLDOWN, units::duration)?,
         max_captures: values.one(&flags::MAX_CAPTURES, units::count)?,

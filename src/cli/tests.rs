@@ -89,6 +89,8 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("max-captures", "0", |config| config.max_captures.to_string(), "0"),
     ("capture", "proc, jvm", |config| format!("{:?}", config.capture), "Some(Recipes { python: false, jvm: true })"),
     ("baseline-after", "1min", |config| format!("{:?}", config.baseline_after), "60s"),
+    ("helpers", "python", |config| format!("{:?}", config.helpers), "Helpers { python: true }"),
+    ("traceback-frames", "7", |config| config.traceback_frames.to_string(), "7"),
     ("dir", "/a/./b/", |config| format!("{:?}", config.dir), r#""/a/b""#),
     ("termination-log", "/x", |config| format!("{:?}", config.termination_log), r#""/x""#),
     ("grace", "500ms", |config| format!("{:?}", config.grace), "500ms"),

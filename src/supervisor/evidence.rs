@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub room: Option<u64>,
     /// What is to be taken.
     pub recipes: Recipes,
+    /// How many frames Python's helpers record; `None`: there are none.
+    pub frames: Option<u32>,
     /// What was seen before.
     pub seen: BorrowedFd<'a>,
 }
@@ -45,6 +47,7 @@ impl Request<'_> {
             self.stage.into(),
             self.room.map_or_else(String::new, |room| room.to_string()).into(),
             recipes.join(",").into(),
+            self.frames.map_or_else(String::new, |frames| frames.to_string()).into(),
             self.seen.as_raw_fd().to_string().into(),
         ]
     }
@@ -67,6 +70,8 @@ pub struct Order {
     pub room: Option<u64>,
     /// What is to be taken.
     pub recipes: Recipes,
+    /// How many frames Python's helpers record; `None`: there are none, or nothing is to be recorded.
+    pub frames: Option<u32>,
     /// The descriptor of what was seen before.
     pub seen: i32,
 }
@@ -74,7 +79,7 @@ pub struct Order {
 impl Order {
     /// Reads the words after the verb.
     pub fn parse(words: &[OsString]) -> Option<Self> {
-        let [dir, incident, run, app, stage, room, recipes, seen] = words else { return None };
+        let [dir, incident, run, app, stage, room, recipes, frames, seen] = words else { return None };
         let recipe = |name: &str| Recipes::NAMES.iter().find(|(known, _)| *known == name).map(|(_, recipe)| *recipe);
         Some(Self {
             dir: dir.into(),
@@ -84,6 +89,7 @@ impl Order {
             stage: stage.to_str()?.to_owned(),
             room: room.to_str()?.parse().ok(),
             recipes: recipes.to_str()?.split(',').filter_map(recipe).fold(Recipes::NONE, Recipes::and),
+            frames: frames.to_str()?.parse().ok(),
             seen: seen.to_str()?.parse().ok()?,
         })
     }
@@ -106,10 +112,10 @@ mod tests {
     #[test]
     fn a_worker_is_told_what_it_was_asked_for() {
         let seen = keeper().unwrap();
-        for (incident, room, recipes) in [
-            ("", None, Recipes::NONE),
-            ("one", Some(7), Recipes::ALL),
-            ("two", Some(0), Recipes { jvm: true, ..Recipes::NONE }),
+        for (incident, room, recipes, frames) in [
+            ("", None, Recipes::NONE, None),
+            ("one", Some(7), Recipes::ALL, Some(1)),
+            ("two", Some(0), Recipes { jvm: true, ..Recipes::NONE }, None),
         ] {
             let request = Request {
                 dir: Path::new("/evi dence"),
@@ -119,6 +125,7 @@ mod tests {
                 stage: "trace",
                 room,
                 recipes,
+                frames,
                 seen: seen.as_fd(),
             };
             let words = request.words();
@@ -130,6 +137,7 @@ mod tests {
                 stage: "trace".into(),
                 room,
                 recipes,
+                frames,
                 seen: seen.as_raw_fd(),
             };
             assert_eq!((words[0].to_str(), Order::parse(&words[1..])), (Some("evidence"), Some(order)));

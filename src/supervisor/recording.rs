@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::workers::{Role, Workers};
-use crate::config::Config;
+use crate::config::{Config, Helpers};
 use crate::engine::event::{Note, Run};
 use crate::engine::settings::{GaugeKind, Stage, StopWhen};
 use crate::engine::time::Moment;
@@ -332,6 +332,7 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "cooldown_seconds": config.cooldown.as_secs_f64(),
             "max_captures": config.max_captures,
             "capture": config.capture.is_some(),
+            "helpers": config.helpers != Helpers::NONE,
             "baseline_after_seconds": config.baseline_after.as_secs_f64(),
             "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
             "exit_code": config.exit_code,

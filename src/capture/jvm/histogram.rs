@@ -81,10 +81,10 @@ pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
         runtime: version.runtime(),
         heap: Some(used),
         groups: histogram.groups,
-        holders: Vec::new(),
         share: 1.0,
         pause,
         remarks,
+        ..Census::default()
     })
 }
 

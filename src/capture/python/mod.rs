@@ -23,8 +23,10 @@
 )]
 
 mod heap;
+pub mod helper;
 mod layout;
 mod locate;
+mod marshal;
 mod memory;
 mod paths;
 mod stop;
@@ -199,15 +201,7 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
         "objects without references of their own (str, bytes, int, …) are estimated from a sample of the containers' items"
             .to_owned(),
     );
-    Census {
-        runtime: format!("CPython {}", python.version),
-        heap: None,
-        groups,
-        holders,
-        share,
-        pause: Duration::ZERO,
-        remarks,
-    }
+    Census { runtime: format!("CPython {}", python.version), groups, holders, share, remarks, ..Census::default() }
 }
 
 /// The collector's lists, the shortest first.

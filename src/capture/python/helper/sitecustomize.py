@@ -7,7 +7,7 @@ Also read by Python 2 and by PyPy, where it only makes way.
 """
 import sys
 
-# Traces that are sent at a time: between two parts the app goes on.
+# Frames of traces that are sent at a time: between two parts the app goes on.
 PART = 20000
 # Lines that are kept when tracing ends before anybody has asked for them.
 KEPT = 200
@@ -217,9 +217,10 @@ class Helper(object):
 
     def send_list(self, answer, items):
         """Parts with their lengths before them, the length 0 after the last."""
+        count = max(1, PART // self.tracemalloc.get_traceback_limit())
         while items:
-            part = items[-PART:]
-            del items[-PART:]
+            part = items[-count:]
+            del items[-count:]
             data = self.dumps(part, 4)
             self.send(answer, len(data).to_bytes(4, "little") + data)
             if self.leaving:
