@@ -117,14 +117,14 @@ fn an_app_goes_on_when_the_look_at_it_is_killed_while_it_stands_still() {
     session.finish().assert_code(0);
 }
 
-/// Two lines that allocate, and a third one that is asked for how the app was changed.
+/// The seventh line allocates much, the fifth a little; and it tells how it was changed.
 const LINES: &str = r#"
 import os, sys
 cache = []
 def little():
     return "y" * 100
-def leak():
-    return "x" * 1000
+def leak(number):
+    return "x" * 1000 + str(number)
 def state():
     import _tracemalloc
     threads, is_helped = len(os.listdir("/proc/self/task")), any("helpers" in path for path in sys.path)
@@ -132,11 +132,13 @@ def state():
 for line in sys.stdin:
     if line == "state\n":
         state()
+    elif line == "block\n":
+        cache.append(bytearray(150 << 20))
     elif line == "clear\n":
         cache.clear()
     else:
         for number in range(int(line) * 1000):
-            cache.append(leak() + str(number))
+            cache.append(leak(number))
             if number % 100 == 0:
                 cache.append(little())
     print("done", line.strip(), flush=True)
@@ -158,12 +160,11 @@ fn with_a_helper_the_line_that_allocates_is_named() {
     let script = memini.place().join("app.py").display().to_string();
     let mut session = memini.start();
     session.sees("the processes were looked at");
-    session.tell("state");
-    session.tell("105");
+    session.tell("148");
     session.sees_times("the processes were looked at", 2);
-    session.tell("45");
+    session.tell("52");
     let line = session.sees(&format!("{script}:7"));
-    assert!(line.contains("(+45000)") && line.contains("allocations of CPython 3."), "{line}");
+    assert!(line.contains("allocations of CPython 3."), "{line}");
     session.sees_times("the processes were looked at", 3);
     let ended = session.finish();
     ended.assert_code(0).assert_silent("no helper");
@@ -171,22 +172,21 @@ fn with_a_helper_the_line_that_allocates_is_named() {
     let evidence = &incident.json["evidence"];
     let first = &evidence["suspects"][0];
     assert_eq!(first["what"], format!("{script}:7"), "{evidence}\n{}", ended.log);
-    assert_eq!(
-        (first["count"].as_u64(), evidence["is_conclusive"].as_bool()),
-        (Some(45_000), Some(true)),
-        "{evidence}"
-    );
+    // How many, depends on when the two looks were taken while it went on.
+    let (bytes, count) = (first["bytes"].as_u64().unwrap(), first["count"].as_u64().unwrap());
+    assert!(count > 20_000 && (1000..1100).contains(&(bytes / count)), "{evidence}");
+    assert_eq!(evidence["is_conclusive"], true, "{evidence}");
     incident.assert_private();
 }
 
 #[test]
 fn an_app_with_a_helper_is_slowed_down_only_as_long_as_there_is_something_to_explain() {
     let group = Group::new("over", 256);
-    let mut session = with_lines(&group, &["--trace-at", "40%"], &[]).start();
+    let mut session = with_lines(&group, &["--trace-at", "50%"], &[]).start();
     session.sees("the processes were looked at");
     session.tell("state");
     session.sees("state: 2 False False");
-    session.tell("100");
+    session.tell("block");
     session.sees_times("the processes were looked at", 2);
     session.tell("state");
     session.sees("state: 2 False True");
