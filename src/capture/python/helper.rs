@@ -285,3 +285,251 @@ impl Dump {
         census.sites = sites;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::{Child, ChildStdout, Command, Stdio};
+
+    use super::*;
+
+    /// Says that it is up, and does what it is told.
+    const APP: &str = r#"
+import os, sys
+held = []
+def hold(count):
+    for number in range(count):
+        held.append("x" * 1000 + str(number))
+print("up", flush=True)
+for line in sys.stdin:
+    exec(line)
+    print("done", flush=True)
+"#;
+
+    struct App {
+        child: Child,
+        output: BufReader<ChildStdout>,
+        errors: std::path::PathBuf,
+        place: tempfile::TempDir,
+    }
+
+    impl App {
+        fn start(options: &[&str], sitecustomize: Option<&str>) -> Self {
+            let place = tempfile::tempdir().unwrap();
+            let (folder, own) = (place.path().join("helper"), place.path().join("own"));
+            for path in [&folder, &own] {
+                fs::create_dir(path).unwrap();
+            }
+            fs::write(folder.join(FILE), SOURCE).unwrap();
+            if let Some(text) = sitecustomize {
+                fs::write(own.join(FILE), text).unwrap();
+            }
+            let script = place.path().join("app.py");
+            fs::write(&script, APP).unwrap();
+            let errors = place.path().join("errors");
+            let mut command = Command::new(std::env::var_os("MEMINI_TEST_PYTHON").unwrap_or_else(|| "python3".into()));
+            command.args(["-X", "dev", "-W", "always"]).args(options).arg(script);
+            command.env("PYTHONPATH", format!("{}:{}", folder.display(), own.display()));
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors).unwrap());
+            let mut child = command.spawn().unwrap();
+            let output = BufReader::new(child.stdout.take().unwrap());
+            let mut this = Self { child, output, errors, place };
+            assert_eq!(this.line(), "up");
+            this
+        }
+
+        fn line(&mut self) -> String {
+            let mut line = String::new();
+            self.output.read_line(&mut line).unwrap();
+            line.trim_end().to_owned()
+        }
+
+        /// Runs a line of Python; what it prints first.
+        fn tell(&mut self, line: &str) -> String {
+            writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
+            let first = self.line();
+            if first != "done" {
+                assert_eq!(self.line(), "done");
+            }
+            first
+        }
+
+        fn pid(&self) -> i32 {
+            self.child.id().cast_signed()
+        }
+
+        fn census(&self, tracing: Tracing) -> (Census, Option<String>) {
+            let (census, fault) = tracing.add(self.pid(), Ok(Census::default()));
+            (census.unwrap(), fault)
+        }
+
+        /// Ends it; it must have ended well and have said nothing.
+        fn end(mut self) {
+            drop(self.child.stdin.take());
+            assert!(self.child.wait().unwrap().success());
+            assert_eq!(fs::read_to_string(&self.errors).unwrap(), "");
+        }
+    }
+
+    impl Drop for App {
+        fn drop(&mut self) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// The line with the most bytes has so many strings, and what holds them has grown a little as well.
+    #[track_caller]
+    fn assert_holds(census: &Census, strings: u64) {
+        let first = census.sites.first().unwrap_or_else(|| panic!("{census:?}"));
+        assert!(first.line.ends_with("/app.py:6") && (strings..strings + 10).contains(&first.blocks), "{census:?}");
+    }
+
+    fn tracing(frames: u32) -> Tracing {
+        Tracing { frames, longest: Tracing::LONGEST, room: None }
+    }
+
+    #[test]
+    fn lines_are_told_with_what_they_hold_and_only_as_long_as_they_are_wanted() {
+        let mut app = App::start(&[], None);
+        app.tell("hold(1000)");
+        let (census, fault) = app.census(tracing(3));
+        assert_eq!((census.sites.len(), census.recorded, fault), (0, None, None));
+        app.tell("hold(2000)");
+        let (census, _) = app.census(tracing(3));
+        assert_holds(&census, 2000);
+        let (first, script) = (&census.sites[0], app.place.path().join("app.py"));
+        assert_eq!(first.callers, ["<string>:1".to_owned(), format!("{}:9", script.display())]);
+        assert!((2_000_000..2_200_000).contains(&first.bytes), "{first:?}");
+        assert!(census.remarks[0].contains("without what was allocated before"), "{:?}", census.remarks);
+        // Much larger than one part, and not where there is no room for it.
+        app.tell("hold(50_000)");
+        assert_holds(&app.census(tracing(3)).0, 52_000);
+        let (census, _) = app.census(Tracing { room: Some(1 << 20), ..tracing(3) });
+        assert!(census.sites.is_empty() && census.remarks[0].contains("no room"), "{:?}", census.remarks);
+        Answer::to(app.pid(), "stop", PATIENCE).unwrap();
+        assert_eq!(app.tell("import _tracemalloc; print(_tracemalloc.is_tracing())"), "False");
+        app.end();
+    }
+
+    #[test]
+    fn recording_ends_by_itself_and_what_it_has_found_is_kept() {
+        let mut app = App::start(&[], None);
+        // The helper looks once a second; 2000 blocks take more than the least that is allowed.
+        app.census(Tracing { room: Some(1), ..tracing(1) });
+        app.tell("hold(30_000)");
+        let tells = "import _tracemalloc; print(_tracemalloc.is_tracing())";
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while app.tell(tells) == "True" {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (census, _) = app.census(tracing(1));
+        assert_holds(&census, 30_000);
+        assert!(census.remarks[0].contains("until it took too long or too much memory"), "{:?}", census.remarks);
+        app.end();
+    }
+
+    #[test]
+    fn what_the_app_itself_records_is_told_and_left_alone() {
+        let mut app = App::start(&[], None);
+        app.tell("import tracemalloc; tracemalloc.start()");
+        app.tell("hold(500)");
+        let (census, _) = app.census(tracing(1));
+        assert_holds(&census, 500);
+        end(app.pid());
+        assert!(app.census(tracing(1)).0.remarks[0].starts_with("the app itself has recorded"));
+        assert_eq!(app.tell("print(tracemalloc.is_tracing())"), "True");
+        app.end();
+    }
+
+    #[test]
+    fn children_have_helpers_of_their_own_and_nobody_is_warned_of_a_thread() {
+        let mut app = App::start(&[], None);
+        app.census(tracing(1));
+        app.tell("hold(300)");
+        let fork =
+            "r, w = os.pipe(); child = os.fork(); child or (hold(5), os.write(w, b'x'), os.read(0, 1), os._exit(0))";
+        app.tell(fork);
+        let child: i32 = app.tell("os.read(r, 1); print(child)").parse().unwrap();
+        let census = tracing(1).add(child, Ok(Census::default())).0.unwrap();
+        assert_holds(&census, 305);
+        // The parent has its own back; where Python counts threads late, when it collects garbage the next time.
+        app.tell("import gc; gc.collect()");
+        assert_holds(&app.census(tracing(1)).0, 300);
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::Signal::SIGKILL).unwrap();
+        app.tell("os.waitpid(child, 0), os.close(r), os.close(w)");
+        app.end();
+    }
+
+    #[test]
+    fn an_app_that_closes_what_it_does_not_know_loses_nothing_of_its_own() {
+        let mut app = App::start(&[], None);
+        app.tell("os.closerange(3, 64); files = [os.pipe() for _ in range(8)]");
+        // The first is still waited for at the socket that was closed.
+        let _ = app.census(tracing(1));
+        let (census, fault) = app.census(tracing(1));
+        assert_eq!(fault, None, "{census:?}");
+        assert_eq!(app.tell("print(all(os.write(w, b'x') + len(os.read(r, 1)) == 2 for r, w in files))"), "True");
+        app.tell("[os.close(end) for pair in files for end in pair]");
+        app.end();
+    }
+
+    #[test]
+    fn the_apps_own_start_is_as_it_was() {
+        let own =
+            "import sys; sys.own = (__name__, __file__.split('/')[-2], [path.split('/')[-1] for path in sys.path[:1]])";
+        let mut app = App::start(&[], Some(own));
+        assert_eq!(app.tell("print(sys.own)"), "('sitecustomize', 'own', ['own'])");
+        assert_eq!(app.tell("print(sys.modules['sitecustomize'].__file__.split('/')[-2])"), "own");
+        assert_eq!(app.tell("print(any(path.endswith('helper') for path in sys.path))"), "False");
+        app.end();
+    }
+
+    #[test]
+    fn where_python_looks_at_no_variable_there_is_no_helper() {
+        let app = App::start(&["-I"], None);
+        let (census, fault) = app.census(tracing(1));
+        let fault = fault.unwrap();
+        assert!(fault.contains("no helper is in it") && census.remarks == [fault.clone()], "{fault}");
+        let none = tracing(1).add(app.pid(), Err(Refusal::NotMine));
+        assert_eq!(none, (Err(Refusal::NotMine), None));
+    }
+
+    #[test]
+    fn whoever_pretends_to_be_a_helper_is_not_believed_everything() {
+        for (said, kind) in [
+            (&b"own 1 2\n\xff\xff\xff\xff"[..], io::ErrorKind::InvalidData),
+            (b"own 1 2\n\x05\0\0\0hello", io::ErrorKind::InvalidData),
+            (b"own 1 2\n\x05\0\0\0", io::ErrorKind::UnexpectedEof),
+        ] {
+            assert_eq!(pretend(said, |pid| dump(pid, 1).unwrap().fault.unwrap().kind()), kind);
+        }
+        for said in [&b""[..], b"own\n", b"own -1 2\n", b"else 1 2\n", b"\xff\n", &[b'x'; 1000]] {
+            pretend(said, |pid| dump(pid, 1).unwrap_err());
+        }
+    }
+
+    /// Somebody who takes the name of this very process, and answers so to whatever comes.
+    fn pretend<T>(said: &'static [u8], ask: impl Fn(i32) -> T) -> T {
+        use nix::sys::socket::{ControlMessageOwned, bind, recvmsg};
+        use std::os::fd::RawFd;
+        static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _turn = ONE_AT_A_TIME.lock().unwrap();
+        let pid = std::process::id().cast_signed();
+        let listener = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
+        bind(listener.as_raw_fd(), &address(pid).unwrap()).unwrap();
+        let answering = std::thread::spawn(move || {
+            let (mut text, mut extras) = ([0; 256], nix::cmsg_space!(RawFd));
+            let mut text = [io::IoSliceMut::new(&mut text)];
+            let message = recvmsg::<()>(listener.as_raw_fd(), &mut text, Some(&mut extras), MsgFlags::empty()).unwrap();
+            let Some(ControlMessageOwned::ScmRights(rights)) = message.cmsgs().unwrap().next() else { panic!() };
+            let _ = nix::sys::socket::send(rights[0], said, MsgFlags::MSG_NOSIGNAL);
+            nix::unistd::close(rights[0]).unwrap();
+        });
+        let outcome = ask(pid);
+        answering.join().unwrap();
+        outcome
+    }
+}
