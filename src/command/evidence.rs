@@ -50,9 +50,9 @@ fn look(order: &Order) -> Result<(), String> {
     let mut seen = Seen::open(order.seen).map_err(|error| format!("cannot read what was seen before: {error}"))?;
     let pids = tree(order.app)?;
     let faults = RefCell::new(Vec::new());
+    let tracing = order.frames.map(|frames| Tracing::of_look(frames, order.room));
     let python = |pid: i32| {
-        let Some(frames) = order.frames else { return python_census(pid) };
-        let tracing = Tracing { frames, longest: Tracing::LONGEST, room: order.room };
+        let Some(tracing) = tracing else { return python_census(pid) };
         let (census, fault) = tracing.add(pid, python_census(pid));
         faults.borrow_mut().extend(fault);
         census

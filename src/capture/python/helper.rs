@@ -28,10 +28,13 @@ const LINES: usize = 50;
 /// How long a helper has for its answer: it waits for the interpreter's lock, which an extension may keep for long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// And for all traces. So many may come, and so much at a time.
-const PATIENCE_FOR_TRACES: Duration = Duration::from_secs(10);
+/// All of a look's helpers, with all their traces. So many may come, and so much at a time.
+const PATIENCE_WITH_ALL: Duration = Duration::from_secs(10);
 const MOST_SENT: usize = 512 << 20;
 const LARGEST_PART: usize = 4 << 20;
+
+/// When recording ends if nobody asks any more: a slow leak takes hours from the trace stage to the capture stage.
+const LONGEST_RECORDING: Duration = Duration::from_secs(6 * 3600);
 
 /// What recording may take in the app; bytes.
 const LEAST_RECORDED: u64 = 1 << 20;
@@ -49,11 +52,16 @@ pub struct Tracing {
     pub longest: Duration,
     /// What is left below the limit; bytes.
     pub room: Option<u64>,
+    /// Until when all helpers that are asked must have answered: a look must not fail because they do not.
+    pub until: Instant,
 }
 
 impl Tracing {
-    /// Slow leaks take hours from the trace stage to the capture stage.
-    pub const LONGEST: Duration = Duration::from_secs(6 * 3600);
+    /// For one look, that begins now.
+    pub fn of_look(frames: u32, room: Option<u64>) -> Self {
+        let now = Instant::now();
+        Self { frames, longest: LONGEST_RECORDING, room, until: now.checked_add(PATIENCE_WITH_ALL).unwrap_or(now) }
+    }
 
     /// Adds the lines to the census of this process, and lets its helper begin to record if it does not. On top of it, for the
     /// log, why there is nothing to be had from the helper.
@@ -84,10 +92,10 @@ impl Tracing {
         // What a dump takes is gone a moment later; what recording takes stays.
         let for_dump = self.room.map_or(u64::MAX, |room| room / 2);
         let for_recording = self.room.map_or(MOST_RECORDED, |room| (room / 16).clamp(LEAST_RECORDED, MOST_RECORDED));
-        let found = dump(pid, for_dump)?;
+        let found = dump(pid, for_dump, self.until)?;
         if matches!(found.state, State::Idle | State::Kept) {
             let command = format!("start {} {} {for_recording}", self.frames, self.longest.as_secs());
-            Answer::to(pid, &command, PATIENCE)?;
+            Answer::to(pid, &command, self.until)?;
         }
         Ok(found)
     }
@@ -95,7 +103,7 @@ impl Tracing {
 
 /// Ends what memini has begun to record in this process. Where there is no helper, nothing is to be ended.
 pub fn end(pid: i32) {
-    let _ = Answer::to(pid, "stop", Duration::ZERO);
+    let _ = Answer::to(pid, "stop", Instant::now());
 }
 
 fn why(error: &io::Error) -> String {
@@ -137,8 +145,8 @@ struct Answer {
 }
 
 impl Answer {
-    fn to(pid: i32, command: &str, patience: Duration) -> io::Result<Self> {
-        let deadline = Instant::now().checked_add(patience).ok_or(io::ErrorKind::InvalidInput)?;
+    fn to(pid: i32, command: &str, until: Instant) -> io::Result<Self> {
+        let deadline = Instant::now().checked_add(PATIENCE).map_or(until, |deadline| deadline.min(until));
         let (stream, theirs) = UnixStream::pair()?;
         send(&address(pid)?, command, &theirs.into())?;
         let mut answer = Self { stream, deadline, state: State::Idle, recorded: Duration::ZERO, memory: 0 };
@@ -240,10 +248,10 @@ struct Dump {
     fault: Option<io::Error>,
 }
 
-fn dump(pid: i32, room: u64) -> io::Result<Dump> {
-    let mut answer = Answer::to(pid, &format!("dump {room}"), PATIENCE)?;
+fn dump(pid: i32, room: u64, until: Instant) -> io::Result<Dump> {
+    let mut answer = Answer::to(pid, &format!("dump {room}"), until)?;
     let lines = Lines::default();
-    answer.deadline = answer.deadline.checked_add(PATIENCE_FOR_TRACES).unwrap_or(answer.deadline);
+    answer.deadline = until;
     let mut dump = Dump { state: answer.state, recorded: answer.recorded, memory: answer.memory, lines, fault: None };
     if dump.has_lines() {
         dump.fault = answer.parts(&mut dump.lines).err();
@@ -296,7 +304,7 @@ mod tests {
 
     /// Says that it is up, and does what it is told.
     const APP: &str = r#"
-import os, sys
+import os, signal, sys
 held = []
 def hold(count):
     for number in range(count):
@@ -387,7 +395,11 @@ for line in sys.stdin:
     }
 
     fn tracing(frames: u32) -> Tracing {
-        Tracing { frames, longest: Tracing::LONGEST, room: None }
+        Tracing::of_look(frames, None)
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + PATIENCE_WITH_ALL
     }
 
     #[test]
@@ -408,7 +420,7 @@ for line in sys.stdin:
         assert_holds(&app.census(tracing(3)).0, 52_000);
         let (census, _) = app.census(Tracing { room: Some(1 << 20), ..tracing(3) });
         assert!(census.sites.is_empty() && census.remarks[0].contains("no room"), "{:?}", census.remarks);
-        Answer::to(app.pid(), "stop", PATIENCE).unwrap();
+        Answer::to(app.pid(), "stop", soon()).unwrap();
         assert_eq!(app.tell("import _tracemalloc; print(_tracemalloc.is_tracing())"), "False");
         app.end();
     }
@@ -449,8 +461,7 @@ for line in sys.stdin:
         let mut app = App::start(&[], None);
         app.census(tracing(1));
         app.tell("hold(300)");
-        let fork =
-            "r, w = os.pipe(); child = os.fork(); child or (hold(5), os.write(w, b'x'), os.read(0, 1), os._exit(0))";
+        let fork = "r, w = os.pipe(); child = os.fork(); child or (hold(5), os.write(w, b'x'), signal.pause())";
         app.tell(fork);
         let child: i32 = app.tell("os.read(r, 1); print(child)").parse().unwrap();
         let census = tracing(1).add(child, Ok(Census::default())).0.unwrap();
@@ -504,10 +515,10 @@ for line in sys.stdin:
             (b"own 1 2\n\x05\0\0\0hello", io::ErrorKind::InvalidData),
             (b"own 1 2\n\x05\0\0\0", io::ErrorKind::UnexpectedEof),
         ] {
-            assert_eq!(pretend(said, |pid| dump(pid, 1).unwrap().fault.unwrap().kind()), kind);
+            assert_eq!(pretend(said, |pid| dump(pid, 1, soon()).unwrap().fault.unwrap().kind()), kind);
         }
         for said in [&b""[..], b"own\n", b"own -1 2\n", b"else 1 2\n", b"\xff\n", &[b'x'; 1000]] {
-            pretend(said, |pid| dump(pid, 1).unwrap_err());
+            pretend(said, |pid| dump(pid, 1, soon()).unwrap_err());
         }
     }
 
