@@ -72,6 +72,20 @@ pub struct Heavy {
     pub live: bool,
 }
 
+/// What memini puts into the app's processes to learn more from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Helpers {
+    /// A module in every CPython, that can record which lines allocate.
+    pub python: bool,
+}
+
+impl Helpers {
+    /// All of them.
+    pub const ALL: Self = Self { python: true };
+    /// None.
+    pub const NONE: Self = Self { python: false };
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -103,6 +117,10 @@ pub struct Config {
     pub heavy: Heavy,
     /// `--baseline-after`.
     pub baseline_after: Duration,
+    /// `--helpers`.
+    pub helpers: Helpers,
+    /// `--traceback-frames`.
+    pub traceback_frames: u32,
     /// `--hook-timeout`.
     pub hook_timeout: Duration,
     /// `--cooldown`.

@@ -29,6 +29,19 @@ pub struct Holder {
     pub bytes: u64,
 }
 
+/// A line of the program, and what it has allocated that is still in use.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// `/app/views.py:41`
+    pub line: String,
+    /// From where that was called, the nearest first, as far as that was recorded.
+    pub callers: Vec<String>,
+    /// What it holds; bytes.
+    pub bytes: u64,
+    /// In so many blocks.
+    pub blocks: u64,
+}
+
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Census {
@@ -48,6 +61,12 @@ pub struct Census {
     pub classes: Vec<Group>,
     /// The largest containers, the most items first.
     pub holders: Vec<Holder>,
+    /// The lines whose allocations are still in use, the most bytes first. Only what was allocated while they were recorded.
+    #[serde(default)]
+    pub sites: Vec<Site>,
+    /// For how long they were; `None`: they were not.
+    #[serde(default)]
+    pub recorded: Option<Duration>,
     /// Which share of the objects was looked at: 1 is all of them. Counts and bytes are extrapolated.
     pub share: f64,
     /// For how long the process stood still.

@@ -32,6 +32,8 @@ const MORE_PROCESSES: u64 = 5;
 /// So many more objects of a class, and so many others for each of them at the most, are a crowd that it may hold.
 const LEAST_CROWD: u64 = 1000;
 const MOST_OF_EACH: u64 = 1000;
+/// How many callers of a line are named.
+const CALLERS: usize = 3;
 
 /// Growth below this part of all is no suspect, and below this one no answer.
 const NOTABLE: f64 = 0.05;
@@ -111,6 +113,7 @@ enum Key {
     Part(Identity, String),
     Type(Identity, String),
     Holder(Identity, String),
+    Site(Identity, String),
     Threads(Identity),
     Descriptors(Identity, String),
     Program(String),
@@ -170,6 +173,14 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
         for holder in census.holders.iter().filter(|holder| !holder.name.is_empty()) {
             add(Key::Holder(id, format!("{}: {}", holder.name, holder.kind)), holder.bytes, Some(holder.items));
         }
+        for site in &census.sites {
+            let mut name = site.line.clone();
+            for caller in site.callers.iter().take(CALLERS) {
+                name.push_str(" from ");
+                name.push_str(caller);
+            }
+            add(Key::Site(id, name), site.bytes, Some(site.blocks));
+        }
     }
     for mount in &snapshot.mounts {
         add(Key::Mount(mount.path.clone()), mount.used, Some(mount.files));
@@ -207,7 +218,9 @@ pub fn find(snapshots: &[&Snapshot]) -> Findings {
     let milliseconds = oldest.map_or(0, |oldest| newest.taken_ms.saturating_sub(oldest.taken_ms));
     let span = Duration::from_millis(milliseconds);
     let (compares, crowds) = (oldest.is_some(), HashMap::new());
-    let mut case = Case { newest, first: oldest.copied(), series: &series, compares, span, crowds };
+    let times: Vec<u64> = earlier.iter().map(|snapshot| snapshot.taken_ms).collect();
+    let first = oldest.copied();
+    let mut case = Case { newest, first, series: &series, times: &times, compares, span, crowds };
     case.crowds = case.crowds();
     case.findings()
 }
@@ -230,6 +243,8 @@ struct Case<'a> {
     /// The oldest, if there are two.
     first: Option<&'a Snapshot>,
     series: &'a [Amounts],
+    /// When the earlier ones were taken; milliseconds.
+    times: &'a [u64],
     compares: bool,
     span: Duration,
     /// Of processes whose census tells only what objects take themselves: by how many the fastest of the types have grown that
@@ -352,6 +367,23 @@ impl Case<'_> {
         self.first.and_then(|first| first.find(id)).is_some_and(|look| look.census.is_none())
     }
 
+    /// For how long it has been recorded which lines of this process allocate.
+    fn recorded(&self, id: Identity) -> Option<Duration> {
+        self.newest.find(id)?.census.as_ref()?.recorded
+    }
+
+    /// What has grown for so long, as far as there is a snapshot of that time.
+    fn whole_since(&self, recorded: Duration) -> u64 {
+        let recorded = u64::try_from(recorded.as_millis()).unwrap_or(u64::MAX);
+        let began = self.newest.taken_ms.saturating_sub(recorded);
+        let before = self.times.iter().rposition(|taken| *taken <= began).unwrap_or(0);
+        let then = self.series.get(before).filter(|_| self.compares);
+        self.newest_amounts().filter(|(key, _)| is_place(key)).fold(0, |sum: u64, (key, amount)| {
+            let before = then.and_then(|then| then.get(key)).map_or(0, |amount| amount.bytes);
+            sum.saturating_add(amount.bytes.saturating_sub(before))
+        })
+    }
+
     fn name(&self, id: Identity) -> String {
         let comm = self.newest.find(id).map_or("?", |look| look.process.comm.as_str());
         format!("{comm} (pid {})", id.pid)
@@ -381,6 +413,9 @@ impl Case<'_> {
             Key::Outside(id) if self.is_unknown(*id) => return None,
             _ => {}
         }
+        let recorded = if let Key::Site(id, _) = key { self.recorded(*id) } else { None };
+        // What a line has allocated is known since then only, and explains what has grown since then.
+        let whole = recorded.map_or(whole, |recorded| self.whole_since(recorded)).max(1);
         // An estimate may be too high, but nothing is more than all.
         let part = (positive(growth) as f64 / whole as f64).min(1.0);
         let (identity, what, place, rung) = self.description(key)?;
@@ -391,7 +426,7 @@ impl Case<'_> {
         if part < NOTABLE && crowd_weight < NOTABLE && !is_surge {
             return None;
         }
-        let seconds = self.span.as_secs_f64();
+        let seconds = recorded.unwrap_or(self.span).as_secs_f64();
         Some(Suspect {
             what,
             place,
@@ -427,6 +462,7 @@ impl Case<'_> {
             Key::Part(id, name) => (Some(*id), name.clone(), format!("outside the heap of {}", runtime(id)), 1),
             Key::Type(id, name) => (Some(*id), name.clone(), format!("heap of {}", runtime(id)), 1),
             Key::Holder(id, name) => (Some(*id), name.clone(), format!("heap of {}", runtime(id)), 1),
+            Key::Site(id, name) => (Some(*id), name.clone(), format!("allocations of {}", runtime(id)), 1),
             Key::Threads(id) => (Some(*id), "threads".into(), "stacks".into(), 0),
             Key::Descriptors(id, kind) => (Some(*id), kind.clone(), "descriptors".into(), 0),
             Key::Program(comm) => (None, format!("processes of {comm}"), "process tree".into(), 0),
@@ -462,6 +498,8 @@ impl Case<'_> {
         let is_surge = |least: u64| self.compares && more >= least && more >= before / 2;
         let share_of_many = |many: f64| more as f64 / (more as f64 + many);
         Some(match key {
+            // Where it is written what allocates tells most of all.
+            Key::Site(..) => part * 1.6,
             // Its name leads to the line of code. What it holds is an estimate, and may be too low.
             Key::Holder(..) => part * 1.5,
             // A class of the app's own tells more than what all classes are made of.
@@ -508,6 +546,11 @@ impl Case<'_> {
     }
 }
 
+/// Places do not overlap: together they are all that the group holds.
+const fn is_place(key: &Key) -> bool {
+    matches!(key, Key::Private(_) | Key::Shared(_) | Key::Mount(_) | Key::Kernel(_))
+}
+
 /// Types that everything is made of.
 fn is_common(name: &str) -> bool {
     const COMMON: [&str; 20] = [
@@ -544,7 +587,7 @@ fn is_own(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::census::{Census, Group, Holder};
+    use crate::capture::census::{Census, Group, Holder, Site};
     use crate::capture::proc::Process;
     use crate::capture::proc::descriptors::Descriptors;
     use crate::capture::proc::memory::Memory;
@@ -615,6 +658,41 @@ mod tests {
         assert_eq!(first.process, Some(Who { pid: 12, comm: "python3".into() }));
         assert_eq!(findings.place, "100% private memory of python3 (pid 12)");
         assert!(findings.is_conclusive);
+    }
+
+    #[test]
+    fn a_line_goes_before_what_it_fills_and_is_compared_with_what_has_grown_since_it_was_recorded() {
+        let at = |seconds, items: u64, sites: &[(&str, u64)], recorded: Option<u64>| {
+            let mut grown = look(12, "python3", 40 + items);
+            let mut census = census(&[], &[("__main__.data", items * 1000, items)], None).unwrap();
+            census.sites = sites
+                .iter()
+                .map(|(line, bytes)| Site {
+                    line: (*line).into(),
+                    callers: vec!["main.py:3".into()],
+                    bytes: bytes * MIB,
+                    blocks: bytes * 9,
+                })
+                .collect();
+            census.recorded = recorded.map(Duration::from_secs);
+            grown.census = Some(census);
+            snapshot(seconds, vec![grown])
+        };
+        let looks = [
+            at(0, 10, &[], None),
+            at(100, 600, &[], None),
+            at(300, 700, &[("app.py:7", 95), ("x.py:1", 3)], Some(199)),
+        ];
+        let (what, findings) = top(&looks.each_ref());
+        assert_eq!(what, "app.py:7 from main.py:3");
+        let first = &findings.suspects[0];
+        assert_eq!(
+            (first.growth, first.count, &first.place[..]),
+            (Some(95 * MIB as i64), Some(855), "allocations of CPython 3.11")
+        );
+        assert_eq!(first.rate.unwrap().round(), (95.0 * MIB as f64 / 199.0).round());
+        assert_eq!(findings.suspects[1].what, "__main__.data: list");
+        assert!(findings.is_conclusive && findings.suspects.iter().all(|suspect| !suspect.what.starts_with("x.py")));
     }
 
     #[test]

@@ -264,6 +264,17 @@ flags! {
         brief: "heap dumps of what is reachable only",
         detail: "That costs the JVM a full collection of garbage before.",
     };
+    HELPERS Flag {
+        long: "helpers", short: None, takes: Takes::Value("off|auto|python"), default: "off", heading: Heading::Evidence,
+        brief: "what memini puts into the app's processes",
+        detail: "python: a module by PYTHONPATH. From the trace stage on it records which lines allocate, with tracemalloc, and \
+                 the lines are named with what they hold. That costs time wherever memory is allocated. auto: all there are.",
+    };
+    TRACEBACK_FRAMES Flag {
+        long: "traceback-frames", short: None, takes: Takes::Value("N"), default: "1", heading: Heading::Evidence,
+        brief: "how many callers of a line are recorded",
+        detail: "1 is the line alone. Each more makes what --helpers costs several times as much.",
+    };
     COOLDOWN Flag {
         long: "cooldown", short: None, takes: DURATION, default: "5min", heading: Heading::Evidence,
         brief: "the least time between two captures",

@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
-use crate::config::{Config, Heavy, LogFormat, When};
+use crate::config::{Config, Heavy, Helpers, LogFormat, When};
 use crate::engine::settings::{GaugeKind, Leftovers, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -21,6 +21,9 @@ const HEAVY: [(&str, When); 3] = [("auto", When::Auto), ("off", When::Off), ("on
 
 const LEFTOVERS: [(&str, Leftovers); 3] =
     [("kill", Leftovers::Kill), ("term", Leftovers::Term), ("wait", Leftovers::Wait)];
+
+const HELPERS: [(&str, Helpers); 3] =
+    [("off", Helpers::NONE), ("auto", Helpers::ALL), ("python", Helpers { python: true })];
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -42,6 +45,8 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
             live: values.switch(&flags::LIVE)?,
         },
         baseline_after: values.one(&flags::BASELINE_AFTER, units::duration)?,
+        helpers: values.one(&flags::HELPERS, |text| units::choice(text, &HELPERS))?,
+        traceback_frames: values.one(&flags::TRACEBACK_FRAMES, units::frames)?,
         hook_timeout: values.one(&flags::HOOK_TIMEOUT, units::positive_duration)?,
         cooldown: values.one(&flags::COOLDOWN, units::duration)?,
         max_captures: values.one(&flags::MAX_CAPTURES, units::count)?,

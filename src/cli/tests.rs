@@ -93,6 +93,8 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("redact", "true", |config| config.heavy.redact.to_string(), "true"),
     ("live", "true", |config| config.heavy.live.to_string(), "true"),
     ("baseline-after", "1min", |config| format!("{:?}", config.baseline_after), "60s"),
+    ("helpers", "python", |config| format!("{:?}", config.helpers), "Helpers { python: true }"),
+    ("traceback-frames", "7", |config| config.traceback_frames.to_string(), "7"),
     ("dir", "/a/./b/", |config| format!("{:?}", config.dir), r#""/a/b""#),
     ("termination-log", "/x", |config| format!("{:?}", config.termination_log), r#""/x""#),
     ("grace", "500ms", |config| format!("{:?}", config.grace), "500ms"),

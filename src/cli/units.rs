@@ -160,6 +160,12 @@ pub fn any_exit_code(text: &str) -> Result<u8, String> {
     text.trim().parse().map_err(|_| "not an exit code; use 0 to 255".to_owned())
 }
 
+/// How many frames of a stack.
+pub fn frames(text: &str) -> Result<u32, String> {
+    let frames = text.trim().parse().ok().filter(|frames| (1..=100).contains(frames));
+    frames.ok_or_else(|| "not a number of frames; use 1 to 100".to_owned())
+}
+
 /// A number of things.
 pub fn count(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("not a number; use 0 to {}", u32::MAX))

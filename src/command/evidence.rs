@@ -1,9 +1,11 @@
 //! `__worker evidence`: looks at the app's processes, compares with what was seen before, and says who has grown.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use crate::capture::census::{Census, Refusal};
+use crate::capture::python::helper::{self, Tracing};
 use crate::capture::sentences;
 use crate::capture::snapshot::{Recipe, Snapshot};
 use crate::capture::suspects::{Findings, find};
@@ -48,7 +50,14 @@ fn look(order: &Order) -> Result<(), String> {
     let recipes = allowed(order)?;
     let mut seen = Seen::open(order.seen).map_err(|error| format!("cannot read what was seen before: {error}"))?;
     let pids = tree(order.app)?;
-    let python = |pid: i32| python_census(pid);
+    let faults = RefCell::new(Vec::new());
+    let tracing = order.frames.map(|frames| Tracing::of_look(frames, order.room));
+    let python = |pid: i32| {
+        let Some(tracing) = tracing else { return python_census(pid) };
+        let (census, fault) = tracing.add(pid, python_census(pid));
+        faults.borrow_mut().extend(fault);
+        census
+    };
     let jvm = |pid: i32| jvm::histogram::census(pid, jvm::histogram::Limits::default());
     let mut wanted: Vec<Recipe<'_>> = Vec::new();
     if recipes.python {
@@ -69,6 +78,9 @@ fn look(order: &Order) -> Result<(), String> {
     for why in snapshot.processes.iter().filter_map(|look| look.no_census.as_deref()) {
         Report::Found(why).send();
     }
+    for why in faults.into_inner() {
+        Report::Found(&why).send();
+    }
     if let Some(incident) = &order.incident {
         keep(order, incident, &snapshot, &findings)?;
     }
@@ -78,6 +90,16 @@ fn look(order: &Order) -> Result<(), String> {
         dump::take(order, incident, &snapshot, &findings);
     }
     seen.add(snapshot).map_err(|error| format!("cannot keep what was seen: {error}"))
+}
+
+/// Ends what helpers record in the app's processes.
+pub fn unrecord(words: &[std::ffi::OsString]) -> Option<()> {
+    let [app] = words else { return None };
+    match tree(app.to_str()?.parse().ok()?) {
+        Ok(pids) => pids.into_iter().for_each(helper::end),
+        Err(why) => Report::Warning(&why).send(),
+    }
+    Some(())
 }
 
 /// What there is room for. A look that calls the OOM killer would be worse than none.
@@ -219,6 +241,7 @@ mod tests {
                 redact: false,
                 live: false,
             },
+            frames: None,
             seen: 0,
         };
         assert_eq!(allowed(&order(None)), Ok(Recipes::ALL));

@@ -17,6 +17,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
         match verb.as_bytes() {
             b"hook" => hook::run(rest),
             b"evidence" => evidence::run(rest),
+            b"unrecord" => evidence::unrecord(rest),
             b"record" => record::run(rest),
             b"guardian" => guardian::run(rest),
             _ => None,

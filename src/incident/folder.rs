@@ -100,6 +100,15 @@ impl Folder {
         Ok(File::from(openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
     }
 
+    /// Opens a file in it, to be read. A link is an error.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn open(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.descriptor, name, flags, Mode::empty())?))
+    }
+
     /// Gives a file its final name, in place of what is there under it.
     ///
     /// # Errors

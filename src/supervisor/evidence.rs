@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub recipes: Recipes,
     /// How a dump of everything is taken.
     pub heavy: Heavy,
+    /// How many frames Python's helpers record; `None`: there are none.
+    pub frames: Option<u32>,
     /// What was seen before.
     pub seen: BorrowedFd<'a>,
 }
@@ -48,6 +50,7 @@ impl Request<'_> {
             self.room.map_or_else(String::new, |room| room.to_string()).into(),
             recipes.join(",").into(),
             serde_json::to_string(&self.heavy).unwrap_or_default().into(),
+            self.frames.map_or_else(String::new, |frames| frames.to_string()).into(),
             self.seen.as_raw_fd().to_string().into(),
         ]
     }
@@ -72,6 +75,8 @@ pub struct Order {
     pub recipes: Recipes,
     /// How a dump of everything is taken.
     pub heavy: Heavy,
+    /// How many frames Python's helpers record; `None`: there are none, or nothing is to be recorded.
+    pub frames: Option<u32>,
     /// The descriptor of what was seen before.
     pub seen: i32,
 }
@@ -79,7 +84,7 @@ pub struct Order {
 impl Order {
     /// Reads the words after the verb.
     pub fn parse(words: &[OsString]) -> Option<Self> {
-        let [dir, incident, run, app, stage, room, recipes, heavy, seen] = words else { return None };
+        let [dir, incident, run, app, stage, room, recipes, heavy, frames, seen] = words else { return None };
         let recipe = |name: &str| Recipes::NAMES.iter().find(|(known, _)| *known == name).map(|(_, recipe)| *recipe);
         Some(Self {
             dir: dir.into(),
@@ -90,6 +95,7 @@ impl Order {
             room: room.to_str()?.parse().ok(),
             recipes: recipes.to_str()?.split(',').filter_map(recipe).fold(Recipes::NONE, Recipes::and),
             heavy: serde_json::from_str(heavy.to_str()?).ok()?,
+            frames: frames.to_str()?.parse().ok(),
             seen: seen.to_str()?.parse().ok()?,
         })
     }
@@ -116,10 +122,10 @@ mod tests {
     fn a_worker_is_told_what_it_was_asked_for() {
         let seen = keeper().unwrap();
         let heavy = Heavy { when: When::On, max_pause: Duration::from_millis(1500), redact: true, live: false };
-        for (incident, room, recipes) in [
-            ("", None, Recipes::NONE),
-            ("one", Some(7), Recipes::ALL),
-            ("two", Some(0), Recipes { jvm: true, ..Recipes::NONE }),
+        for (incident, room, recipes, frames) in [
+            ("", None, Recipes::NONE, None),
+            ("one", Some(7), Recipes::ALL, Some(1)),
+            ("two", Some(0), Recipes { jvm: true, ..Recipes::NONE }, None),
         ] {
             let request = Request {
                 dir: Path::new("/evi dence"),
@@ -130,6 +136,7 @@ mod tests {
                 room,
                 recipes,
                 heavy,
+                frames,
                 seen: seen.as_fd(),
             };
             let words = request.words();
@@ -142,6 +149,7 @@ mod tests {
                 room,
                 recipes,
                 heavy,
+                frames,
                 seen: seen.as_raw_fd(),
             };
             assert_eq!((words[0].to_str(), Order::parse(&words[1..])), (Some("evidence"), Some(order)));

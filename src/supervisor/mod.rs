@@ -24,6 +24,7 @@
 pub mod app;
 mod attention;
 pub mod evidence;
+mod helper;
 pub mod log;
 pub mod newborn;
 pub mod recording;
@@ -464,6 +465,7 @@ impl Supervisor {
                 }
                 self.pending.push_back(Pending::RunEnded(run, finished.end));
             }
+            Role::Unrecord => {}
             Role::Guardian => {
                 (self.lifeline, self.is_guarded) = (None, false);
                 self.pending.push_back(Pending::CanBrake(false));
@@ -566,6 +568,7 @@ impl Supervisor {
             Command::CloseIncident => {
                 self.recording.end(self.since_start());
                 self.facts_taken.clear();
+                self.end_recording();
             }
             Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
             Command::TakeEvidence { run, stage, room } => self.take_evidence(*run, *stage, *room),
@@ -845,6 +848,8 @@ impl Supervisor {
         let is_baseline = stage == Stage::Normal;
         let incident = if is_baseline { Some("") } else { self.recording.name() };
         let recipes = self.config.capture.unwrap_or(Recipes::NONE);
+        // With nothing to explain, nothing is to be slowed down.
+        let frames = self.recorded_frames().filter(|_| !is_baseline);
         let outcome = incident.ok_or_else(|| std::io::Error::other("no incident is open")).and_then(|incident| {
             let seen = match self.seen.take() {
                 Some(seen) => seen,
@@ -859,6 +864,7 @@ impl Supervisor {
                 room,
                 recipes,
                 heavy: self.config.heavy,
+                frames,
                 seen: seen.as_fd(),
             };
             let started = self.workers.start(Role::Evidence(run, is_baseline), request.words(), Some(seen.as_fd()));
@@ -868,6 +874,21 @@ impl Supervisor {
         if let Err(error) = outcome {
             ::log::warn!("cannot look at the processes: {error}; there is no evidence of the {stage} stage");
             self.pending.push_back(Pending::RunEnded(run, HookEnd::NotStarted));
+        }
+    }
+
+    /// How many frames the helpers of the app's Python processes record, if it was started with them.
+    fn recorded_frames(&self) -> Option<u32> {
+        self.app.has_helper().then_some(self.config.traceback_frames)
+    }
+
+    /// The incident is over: what was begun for it in the app is to end.
+    fn end_recording(&mut self) {
+        if self.recorded_frames().is_some() {
+            let words = vec!["unrecord".into(), self.app.id().to_string().into()];
+            if let Err(error) = self.workers.start(Role::Unrecord, words, None) {
+                ::log::warn!("cannot tell the app's helpers to end: {error}; they go on until their time is up");
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::workers::{Role, Workers};
-use crate::config::Config;
+use crate::config::{Config, Helpers};
 use crate::engine::event::{Note, Run};
 use crate::engine::settings::{GaugeKind, Stage, StopWhen};
 use crate::engine::time::Moment;
@@ -334,6 +334,7 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "capture": config.capture.is_some(),
             "heavy": format!("{:?}", config.heavy.when).to_lowercase(),
             "max_pause_seconds": config.heavy.max_pause.as_secs_f64(),
+            "helpers": config.helpers != Helpers::NONE,
             "baseline_after_seconds": config.baseline_after.as_secs_f64(),
             "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
             "exit_code": config.exit_code,

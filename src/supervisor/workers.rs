@@ -13,7 +13,7 @@ use crate::sys::signal::Signal;
 use crate::sys::spawn::{self, Child, ExecOutcome, ExecResult, Options, Program};
 
 /// How many workers can run at the same time: what the engine starts (16 hooks), the
-/// recorder's and the guardian.
+/// recorder's, the guardian, and what ends the helpers' work.
 pub const CAPACITY: usize = 20;
 
 /// The longest line that a worker may report.
@@ -28,6 +28,8 @@ pub enum Role {
     Evidence(Run, bool),
     /// Writes the incident's record; `true`: the last one.
     Record(bool),
+    /// Ends what the app's helpers record.
+    Unrecord,
     /// Continues the app should memini die while it is stopped.
     Guardian,
 }
@@ -194,7 +196,7 @@ impl Role {
     const fn run(self) -> Option<Run> {
         match self {
             Self::Hook(run) | Self::Evidence(run, _) => Some(run),
-            Self::Record(_) | Self::Guardian => None,
+            Self::Record(_) | Self::Unrecord | Self::Guardian => None,
         }
     }
 
@@ -207,6 +209,7 @@ impl Role {
             Self::Hook(_) => "a hook",
             Self::Evidence(..) => "the evidence",
             Self::Record(_) => "the record",
+            Self::Unrecord => "the helpers",
             Self::Guardian => "the brake",
         }
     }
@@ -259,7 +262,7 @@ impl Worker {
         let who = self.role;
         let run = match who {
             Role::Hook(run) => run.0,
-            Role::Evidence(..) | Role::Record(_) | Role::Guardian => 0,
+            Role::Evidence(..) | Role::Record(_) | Role::Unrecord | Role::Guardian => 0,
         };
         match Report::parse(line) {
             Some(Report::Group(id)) => self.hook_group = ProcessId::new(id),

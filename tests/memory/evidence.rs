@@ -192,3 +192,97 @@ fn what_speaks_against_a_heap_dump_is_said_with_its_numbers() {
         assert_eq!(ended.log.contains("no heap dump"), !why.is_empty(), "{}", ended.log);
     }
 }
+
+/// The seventh line allocates much, the fifth a little; and it tells how it was changed.
+const LINES: &str = r#"
+import os, sys
+cache = []
+def little():
+    return "y" * 100
+def leak(number):
+    return "x" * 1000 + str(number)
+def state():
+    import _tracemalloc
+    threads, is_helped = len(os.listdir("/proc/self/task")), any("helpers" in path for path in sys.path)
+    print("state:", threads, is_helped, _tracemalloc.is_tracing(), file=sys.stderr, flush=True)
+for line in sys.stdin:
+    if line == "state\n":
+        state()
+    elif line == "block\n":
+        cache.append(bytearray(150 << 20))
+    elif line == "clear\n":
+        cache.clear()
+    else:
+        for number in range(int(line) * 1000):
+            cache.append(leak(number))
+            if number % 100 == 0:
+                cache.append(little())
+    print("done", line.strip(), flush=True)
+"#;
+
+fn with_lines<'a>(group: &'a Group, options: &[&str], python_options: &[&str]) -> Memini<'a> {
+    let memini =
+        Memini::new(group).options(&["--baseline-after", "0s", "--cooldown", "0s", "--helpers", "python", "-v"]);
+    let script = memini.place().join("app.py");
+    fs::write(&script, LINES).unwrap();
+    let command = [&[python()], python_options, &[script.to_str().unwrap()]].concat();
+    memini.options(options).command(&command)
+}
+
+#[test]
+fn with_a_helper_the_line_that_allocates_is_named() {
+    let group = Group::new("lines", 256);
+    let memini = with_lines(&group, &[], &[]);
+    let script = memini.place().join("app.py").display().to_string();
+    let mut session = memini.start();
+    session.sees("the processes were looked at");
+    session.tell("148");
+    session.sees_times("the processes were looked at", 2);
+    session.tell("52");
+    let line = session.sees(&format!("{script}:7"));
+    assert!(line.contains("allocations of CPython 3."), "{line}");
+    session.sees_times("the processes were looked at", 3);
+    let ended = session.finish();
+    ended.assert_code(0).assert_silent("no helper");
+    let incident = ended.incident();
+    let evidence = &incident.json["evidence"];
+    let first = &evidence["suspects"][0];
+    assert_eq!(first["what"], format!("{script}:7"), "{evidence}\n{}", ended.log);
+    // How many, depends on when the two looks were taken while it went on.
+    let (bytes, count) = (first["bytes"].as_u64().unwrap(), first["count"].as_u64().unwrap());
+    assert!(count > 20_000 && (1000..1100).contains(&(bytes / count)), "{evidence}");
+    assert_eq!(evidence["is_conclusive"], true, "{evidence}");
+    incident.assert_private();
+}
+
+#[test]
+fn an_app_with_a_helper_is_slowed_down_only_as_long_as_there_is_something_to_explain() {
+    let group = Group::new("over", 256);
+    let mut session = with_lines(&group, &["--trace-at", "50%"], &[]).start();
+    session.sees("the processes were looked at");
+    session.tell("state");
+    session.sees("state: 2 False False");
+    session.tell("block");
+    session.sees_times("the processes were looked at", 2);
+    session.tell("state");
+    session.sees("state: 2 False True");
+    session.tell("clear");
+    session.recorded(1, "recovered");
+    // The helper hears of it a moment later.
+    wait_until("the recording has ended", || {
+        session.tell("state");
+        session.log().matches("state: 2 False False").count() > 1
+    });
+    session.finish().assert_code(0);
+}
+
+#[test]
+fn where_no_helper_can_be_the_log_says_so() {
+    let group = Group::new("isolated", 256);
+    let mut session = with_lines(&group, &[], &["-I"]).start();
+    session.sees("the processes were looked at");
+    session.tell("148");
+    session.sees("no helper is in it: python -I, -E or -S");
+    session.sees("cache: list");
+    session.finish().assert_code(0);
+}

@@ -107,6 +107,7 @@ pub fn census_of(jvm: &Jvm, limits: Limits) -> Result<Census, Refusal> {
         share: 1.0,
         pause,
         remarks,
+        ..Census::default()
     })
 }
 

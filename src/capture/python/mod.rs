@@ -23,8 +23,10 @@
 )]
 
 mod heap;
+pub mod helper;
 mod layout;
 mod locate;
+mod marshal;
 mod memory;
 mod paths;
 mod stop;
@@ -228,6 +230,7 @@ fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, coll
         share,
         pause: Duration::ZERO,
         remarks,
+        ..Census::default()
     }
 }
 
