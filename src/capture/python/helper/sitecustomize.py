@@ -121,14 +121,15 @@ class Helper(object):
             if not isinstance(error, self.socket.timeout):
                 self.sleep(1.0)
             words = answer = None
-        self.end_in_time()
-        if answer is not None:
-            try:
+        try:
+            self.end_in_time()
+            if answer is not None:
                 self.obey(words, answer)
-            except Exception:
-                # Who has asked sees that the answer ends early.
-                pass
-            finally:
+        except Exception:
+            # Who has asked sees that the answer ends early.
+            pass
+        finally:
+            if answer is not None:
                 answer.close()
 
     def receive(self):
@@ -136,19 +137,24 @@ class Helper(object):
         library = self.socket
         space = library.CMSG_SPACE(12) + library.CMSG_SPACE(4)
         text, extras, _, _ = self.listener.recvmsg(256, space, library.MSG_CMSG_CLOEXEC)
-        answer, is_allowed = None, False
+        descriptors, is_allowed = [], False
         for level, kind, data in extras:
+            numbers = [int.from_bytes(data[at:at + 4], sys.byteorder) for at in range(0, len(data) - 3, 4)]
             if level == library.SOL_SOCKET and kind == library.SCM_CREDENTIALS:
-                pid, user = (int.from_bytes(data[at:at + 4], sys.byteorder) for at in (0, 4))
                 # The number 0 is a process of another namespace, whose root is not ours.
-                is_allowed = pid > 0 and user in (0, self.posix.geteuid())
-            elif level == library.SOL_SOCKET and kind == library.SCM_RIGHTS and len(data) == 4:
-                descriptor = int.from_bytes(data, sys.byteorder)
-                answer = self.new_socket(library.AF_UNIX, library.SOCK_STREAM, 0, descriptor)
-        if answer is not None and not is_allowed:
-            answer.close()
-            answer = None
-        return text.split(), answer
+                is_allowed = numbers[0] > 0 and numbers[1] in (0, self.posix.geteuid())
+            elif level == library.SOL_SOCKET and kind == library.SCM_RIGHTS:
+                descriptors += numbers
+        try:
+            if is_allowed and len(descriptors) == 1:
+                answer = self.new_socket(library.AF_UNIX, library.SOCK_STREAM, 0, descriptors[0])
+                descriptors = []
+                return text.split(), answer
+        finally:
+            # Anybody may send some.
+            for descriptor in descriptors:
+                self.posix.close(descriptor)
+        return None, None
 
     def obey(self, words, answer):
         answer.settimeout(5.0)
@@ -189,16 +195,19 @@ class Helper(object):
         """Tracing does not outlast its time or its memory, whether or not memini is still there."""
         if self.since is None:
             return
+        lasted = self.monotonic() - self.since
         if self.tracemalloc.get_tracemalloc_memory() > self.most or self.monotonic() > self.until:
-            lasted = self.monotonic() - self.since
-            traces = self.tracemalloc._get_traces()
-            self.stop()
+            traces = []
+            try:
+                traces = self.tracemalloc._get_traces()
+            finally:
+                self.stop()
             lines = {}
             for trace in traces:
                 sums = lines.setdefault(trace[2], [0, 0])
                 sums[0] += 1
                 sums[1] += trace[1]
-            lines = [(sums[0], sums[1], lines) for lines, sums in lines.items()]
+            lines = [(sums[0], sums[1], stack) for stack, sums in lines.items()]
             lines.sort(key=lambda line: line[1], reverse=True)
             self.kept = lines[:KEPT], lasted
 
