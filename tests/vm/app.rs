@@ -111,7 +111,10 @@ fn used() -> i64 {
         value.map_or(0, |value| value.parse::<i64>().expect("a number"))
     };
     let listed = entry("inactive_file") + entry("active_file");
-    let files = listed.max(entry("file") - entry("shmem") - entry("unevictable"));
+    // Where something is swapped, `file` also counts what is on its way there.
+    let swaps = fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1);
+    let counted = if swaps { 0 } else { entry("file") - entry("shmem") - entry("unevictable") };
+    let files = listed.max(counted);
     group("memory.current").trim().parse::<i64>().expect("a number") - files
 }
 

@@ -45,9 +45,10 @@ fn swap_that_is_taken_away_is_room_no_more() {
     session.tell("grow 60 72");
     // The app lets go of what is in memory; what was swapped out stays there.
     session.tell("to 44");
+    group.set("memory.swap.max", "0");
+    // From here on nothing is added to it.
     let swapped = group.number("memory.swap.current");
     assert!(swapped > 4 * MIB, "{swapped}");
-    group.set("memory.swap.max", "0");
     session.begin("grow 5");
     let ended = session.end();
     assert_eq!(group.oom_kills(), 0, "{}", ended.log);
