@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::engine::settings::{GaugeKind, Leftovers, Stage, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -16,6 +18,72 @@ pub struct Hook {
     pub words: Vec<String>,
     /// As the user wrote it, for logs and records.
     pub text: String,
+}
+
+/// Which kinds of built-in evidence are taken besides the kernel's own numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipes {
+    /// The census of CPython.
+    pub python: bool,
+    /// The class histogram of HotSpot.
+    pub jvm: bool,
+}
+
+impl Recipes {
+    /// All of them.
+    pub const ALL: Self = Self { python: true, jvm: true };
+    /// None.
+    pub const NONE: Self = Self { python: false, jvm: false };
+    /// By their names, as they stand in `--capture`.
+    pub const NAMES: [(&str, Self); 3] = [
+        ("proc", Self::NONE),
+        ("python", Self { python: true, ..Self::NONE }),
+        ("jvm", Self { jvm: true, ..Self::NONE }),
+    ];
+
+    /// Both together.
+    pub const fn and(self, other: Self) -> Self {
+        Self { python: self.python | other.python, jvm: self.jvm | other.jvm }
+    }
+}
+
+/// When a dump of everything is taken, which costs the app seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// When memory grows, and what it costs is there.
+    #[default]
+    Auto,
+    /// Never.
+    Off,
+    /// Also when memory does not grow.
+    On,
+}
+
+/// How a dump of everything is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heavy {
+    /// `--heavy`.
+    pub when: When,
+    /// `--max-pause`.
+    pub max_pause: Duration,
+    /// `--redact`.
+    pub redact: bool,
+    /// `--live`.
+    pub live: bool,
+}
+
+/// What memini puts into the app's processes to learn more from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Helpers {
+    /// A module in every CPython, that can record which lines allocate.
+    pub python: bool,
+}
+
+impl Helpers {
+    /// All of them.
+    pub const ALL: Self = Self { python: true };
+    /// None.
+    pub const NONE: Self = Self { python: false };
 }
 
 /// How log lines are written.
@@ -43,6 +111,16 @@ pub struct Config {
     pub soft_limit: Option<u64>,
     /// `--hook`, in their order.
     pub hooks: Vec<Hook>,
+    /// `--capture`; `None`: off.
+    pub capture: Option<Recipes>,
+    /// `--heavy`, `--max-pause`, `--redact`, `--live`.
+    pub heavy: Heavy,
+    /// `--baseline-after`.
+    pub baseline_after: Duration,
+    /// `--helpers`.
+    pub helpers: Helpers,
+    /// `--traceback-frames`.
+    pub traceback_frames: u32,
     /// `--hook-timeout`.
     pub hook_timeout: Duration,
     /// `--cooldown`.

@@ -1,6 +1,7 @@
 //! memini: a container init that captures heap evidence and lets the app leave before the OOM killer fires.
 #![cfg_attr(not(test), no_main)]
 
+mod capture;
 mod cgroup;
 mod cli;
 mod command;
@@ -38,6 +39,17 @@ fn start(arguments: Vec<OsString>) -> u8 {
             let question = command::check::Question { json, soft_limit, gauge, dir };
             let (answer, code) = command::check::check(std::path::Path::new("/"), &question);
             print(&answer, code)
+        }
+        Ok(Invocation::Capture { json, pids, since }) => {
+            sys::mask::restore();
+            log_simply();
+            match command::capture::capture(&command::capture::Question { json, pids, since }) {
+                Ok(answer) => print(&answer, 0),
+                Err(why) => {
+                    let _ = writeln!(std::io::stderr(), "memini: {why}");
+                    command::run::FAILURE
+                }
+            }
         }
         Ok(Invocation::Print(text)) => print(&text, 0),
         Err(failure) => {

@@ -41,13 +41,14 @@ pub enum Heading {
     Init,
     /// What memini says.
     Logging,
-    /// For `memini check` alone.
-    Check,
+    /// For memini's own commands alone.
+    Commands,
 }
 
 impl Heading {
     /// In the order of the help.
-    pub const ALL: [Self; 6] = [Self::Watching, Self::Evidence, Self::Stopping, Self::Init, Self::Logging, Self::Check];
+    pub const ALL: [Self; 6] =
+        [Self::Watching, Self::Evidence, Self::Stopping, Self::Init, Self::Logging, Self::Commands];
 
     /// As the help prints it.
     pub const fn title(self) -> &'static str {
@@ -57,7 +58,7 @@ impl Heading {
             Self::Stopping => "Stopping",
             Self::Init => "Init",
             Self::Logging => "Logging",
-            Self::Check => "memini check",
+            Self::Commands => "memini check, memini capture",
         }
     }
 }
@@ -121,6 +122,11 @@ impl Flag {
                 .value_parser(value_parser!(OsString)),
         }
     }
+}
+
+/// The same for memini's own commands: their options may stand after their words.
+pub fn command_of_memini() -> Command {
+    command().mut_arg(COMMAND, |arg| arg.trailing_var_arg(false))
 }
 
 /// The parser of options and command. Values are left as they are: they may come from the environment as well.
@@ -226,6 +232,49 @@ flags! {
         brief: "how long a hook may run",
         detail: "Then its process group gets SIGTERM, and SIGKILL two seconds later.",
     };
+    CAPTURE Flag {
+        long: "capture", short: None, takes: Takes::Value("WHAT"), default: "auto", heading: Heading::Evidence,
+        brief: "the built-in evidence: auto, off, proc, python, jvm",
+        detail: "At each stage memini looks at the processes from outside and says who has grown: auto takes whatever fits a \
+                 process; names, separated by commas, take only these, and proc is always among them.",
+    };
+    BASELINE_AFTER Flag {
+        long: "baseline-after", short: None, takes: DURATION, default: "5min", heading: Heading::Evidence,
+        brief: "when the first look is taken, to compare with",
+        detail: "A time at which the app is usually up and steady. If memory reaches the trace stage before, that look is the \
+                 first.",
+    };
+    HEAVY Flag {
+        long: "heavy", short: None, takes: Takes::Value("auto|off|on"), default: "auto", heading: Heading::Evidence,
+        brief: "heap dumps of JVMs at the capture stage",
+        detail: "auto takes one when memory grows and room, disk and --max-pause allow it; on also when memory does not grow.",
+    };
+    MAX_PAUSE Flag {
+        long: "max-pause", short: None, takes: DURATION, default: "5s", heading: Heading::Evidence,
+        brief: "how long a heap dump may stop the app",
+        detail: "What would take longer is not begun; what does take longer is cut off.",
+    };
+    REDACT Flag {
+        long: "redact", short: None, takes: Takes::Switch, default: "", heading: Heading::Evidence,
+        brief: "heap dumps without contents: numbers and texts are zeroed",
+        detail: "Sizes, names of classes and who refers to whom are kept.",
+    };
+    LIVE Flag {
+        long: "live", short: None, takes: Takes::Switch, default: "", heading: Heading::Evidence,
+        brief: "heap dumps of what is reachable only",
+        detail: "That costs the JVM a full collection of garbage before.",
+    };
+    HELPERS Flag {
+        long: "helpers", short: None, takes: Takes::Value("off|auto|python"), default: "off", heading: Heading::Evidence,
+        brief: "what memini puts into the app's processes",
+        detail: "python: a module by PYTHONPATH. From the trace stage on it records which lines allocate, with tracemalloc, and \
+                 the lines are named with what they hold. That costs time wherever memory is allocated. auto: all there are.",
+    };
+    TRACEBACK_FRAMES Flag {
+        long: "traceback-frames", short: None, takes: Takes::Value("N"), default: "1", heading: Heading::Evidence,
+        brief: "how many callers of a line are recorded",
+        detail: "1 is the line alone. Each more makes what --helpers costs several times as much.",
+    };
     COOLDOWN Flag {
         long: "cooldown", short: None, takes: DURATION, default: "5min", heading: Heading::Evidence,
         brief: "the least time between two captures",
@@ -320,8 +369,13 @@ flags! {
         detail: "",
     };
     JSON Flag {
-        long: "json", short: None, takes: Takes::Switch, default: "", heading: Heading::Check,
+        long: "json", short: None, takes: Takes::Switch, default: "", heading: Heading::Commands,
         brief: "print what was found for machines",
+        detail: "",
+    };
+    SINCE Flag {
+        long: "since", short: None, takes: Takes::Path, default: "", heading: Heading::Commands,
+        brief: "tell what has grown since 'capture --json' printed this",
         detail: "",
     };
 }

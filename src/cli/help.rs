@@ -15,6 +15,7 @@ const WIDTH: usize = 96;
 const USAGE: &str = "\
 Usage: memini [OPTIONS] [--] COMMAND [ARGS]...
        memini [OPTIONS] check [--json] [OPTIONS]
+       memini capture [--json] [--since FILE] [PID]...
 ";
 
 const ABOUT: &str = "\
@@ -24,7 +25,8 @@ before the kernel's OOM killer would take it.
 
 Options end at COMMAND; what follows is the app's. 'memini check' says what memini sees and may
 do here (exit code 0: it can guard, 1: it cannot); an app of that name is run with
-'memini -- check'.
+'memini -- check'. 'memini capture' takes evidence now: of the processes with these numbers and
+what descends from them, or beside a running memini of all that it runs.
 
 Each option has a variable. An option beats its variable, which beats the default; an empty
 variable is none. Switches take true or false, also as --dry-run=false. Of an option given twice
@@ -55,6 +57,7 @@ Examples:
   memini --stop-at -64MiB --grace 20s -- java -jar app.jar
   MEMINI_LIMIT=512m MEMINI_GROUP=true memini ./server --port 80
   memini check --json
+  docker exec CONTAINER /memini capture
 ";
 
 /// `-h`: a line for each option.

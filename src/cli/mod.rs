@@ -25,8 +25,29 @@ pub use {folder::check_dir, hook::expand, thresholds::check_ascending};
 
 use values::Values;
 
-/// memini's own command that says what it sees and may do.
-const CHECK: &str = "check";
+/// A command of memini's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    /// Says what memini sees and may do.
+    Check,
+    /// Takes evidence now.
+    Capture,
+}
+
+impl Verb {
+    const ALL: [Self; 2] = [Self::Check, Self::Capture];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Capture => "capture",
+        }
+    }
+
+    fn of(word: &OsStr) -> Option<Self> {
+        Self::ALL.into_iter().find(|verb| word == verb.name())
+    }
+}
 
 /// What memini was started for.
 #[derive(Debug)]
@@ -43,6 +64,15 @@ pub enum Invocation {
         dir: PathBuf,
         /// `--gauge`.
         gauge: GaugeKind,
+    },
+    /// Take evidence now.
+    Capture {
+        /// As one JSON object.
+        json: bool,
+        /// Whose: these processes and what descends from them. None: the tree of the memini that is PID 1 here.
+        pids: Vec<i32>,
+        /// What `--json` printed before, to compare with.
+        since: Option<PathBuf>,
     },
     /// Be a worker of another memini: what follows [`WORKER`], as it came.
     Worker(Vec<OsString>),
@@ -67,15 +97,23 @@ pub fn parse(
     if let Some(text) = line.options.as_ref().and_then(asked_for) {
         return Ok(Invocation::Print(text));
     }
-    let is_check = line.is_check;
     let values = Values { options: line.options.as_ref(), environment };
-    let config = settings::config(&values, line.command)?;
     let json = values.switch(&flags::JSON)?;
-    if is_check {
+    let since = values.path(&flags::SINCE);
+    if line.verb == Some(Verb::Capture) {
+        let pids = line.command.iter().map(|word| pid(word)).collect::<Result<_, _>>()?;
+        return Ok(Invocation::Capture { json, pids, since });
+    }
+    let config = settings::config(&values, line.command)?;
+    if line.verb == Some(Verb::Check) {
         return Ok(Invocation::Check { json, soft_limit: config.soft_limit, dir: config.dir, gauge: config.gauge });
     }
-    if line.options.as_ref().is_some_and(|options| options.contains_id(flags::JSON.long)) {
-        return Err(Failure::new("--json belongs to 'memini check'; to run an app, leave it out"));
+    let given = |flag: &flags::Flag| line.options.as_ref().is_some_and(|options| options.contains_id(flag.long));
+    if given(&flags::JSON) {
+        return Err(Failure::new("--json belongs to 'memini check' and 'memini capture'; to run an app, leave it out"));
+    }
+    if given(&flags::SINCE) {
+        return Err(Failure::new("--since belongs to 'memini capture'; to run an app, leave it out"));
     }
     if config.command.first().is_none_or(|name| name.is_empty()) {
         return Err(Failure::with_hint("no command to run"));
@@ -87,16 +125,25 @@ pub fn parse(
 struct Line {
     /// `None` if there are no options.
     options: Option<ArgMatches>,
-    /// The app's name and arguments; none for `check`.
+    /// The app's name and arguments; what follows a command of memini's own.
     command: Vec<OsString>,
-    /// Whether the command is memini's own `check`.
-    is_check: bool,
+    /// If it is a command of memini's own.
+    verb: Option<Verb>,
+}
+
+fn pid(word: &OsStr) -> Result<i32, Failure> {
+    let text = word.to_string_lossy();
+    text.parse().ok().filter(|pid| *pid > 0).ok_or_else(|| {
+        let what =
+            format!("'memini capture {text}': not a process id; an app of that name is run with 'memini -- capture'");
+        Failure::new(what)
+    })
 }
 
 /// Whether anything before the command's name is up to clap. Most starts have nothing, and clap takes a tenth of a
-/// millisecond to find that out. `check` may have options after its name.
+/// millisecond to find that out. memini's own commands may have options after their names.
 fn has_options(arguments: &[OsString]) -> bool {
-    arguments.get(1).is_some_and(|first| first != "--" && (first == CHECK || is_dashed(first)))
+    arguments.get(1).is_some_and(|first| first != "--" && (Verb::of(first).is_some() || is_dashed(first)))
 }
 
 fn is_dashed(word: &OsStr) -> bool {
@@ -108,7 +155,7 @@ impl Line {
     fn without_options(mut arguments: Vec<OsString>) -> Self {
         let first = if arguments.get(1).is_some_and(|first| first == "--") { 2 } else { 1 };
         let command = if arguments.len() > first { arguments.split_off(first) } else { Vec::new() };
-        Self { options: None, command, is_check: false }
+        Self { options: None, command, verb: None }
     }
 
     /// Never inlined: what clap needs on the stack would be touched by starts without options as well.
@@ -120,18 +167,20 @@ impl Line {
         // The command is all that is left, so what stands before it tells whether it was set off by `--`.
         let position = words.len().saturating_sub(command.len());
         let set_off = position.checked_sub(1).and_then(|before| words.get(before)).is_some_and(|word| word == "--");
-        if set_off || command.first().is_none_or(|name| name != CHECK) {
-            return Ok(Self { options: Some(options), command, is_check: false });
-        }
+        let Some(verb) = command.first().filter(|_| !set_off).and_then(|name| Verb::of(name)) else {
+            return Ok(Self { options: Some(options), command, verb: None });
+        };
+        // Its options may stand among its words.
         words.remove(position);
-        let mut options = flags::command().try_get_matches_from(&words)?;
-        match command_words(&mut options).first() {
-            None => Ok(Self { options: Some(options), command: Vec::new(), is_check: true }),
-            Some(word) => Err(Failure::new(format!(
+        let mut matches = flags::command_of_memini().try_get_matches_from(&words)?;
+        let command = command_words(&mut matches);
+        if let (Verb::Check, Some(word)) = (verb, command.first()) {
+            return Err(Failure::new(format!(
                 "'memini check' takes no '{}'; an app of that name is run with 'memini -- check'",
                 word.to_string_lossy()
-            ))),
+            )));
         }
+        Ok(Self { options: Some(matches), command, verb: Some(verb) })
     }
 }
 

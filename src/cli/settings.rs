@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, Heavy, Helpers, LogFormat, When};
 use crate::engine::settings::{GaugeKind, Leftovers, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -17,8 +17,13 @@ const STOP_WHEN: [(&str, StopWhen); 2] = [("urgent", StopWhen::Urgent), ("level"
 const GAUGES: [(&str, GaugeKind); 3] =
     [("unreclaimable", GaugeKind::Unreclaimable), ("working-set", GaugeKind::WorkingSet), ("usage", GaugeKind::Usage)];
 
+const HEAVY: [(&str, When); 3] = [("auto", When::Auto), ("off", When::Off), ("on", When::On)];
+
 const LEFTOVERS: [(&str, Leftovers); 3] =
     [("kill", Leftovers::Kill), ("term", Leftovers::Term), ("wait", Leftovers::Wait)];
+
+const HELPERS: [(&str, Helpers); 3] =
+    [("off", Helpers::NONE), ("auto", Helpers::ALL), ("python", Helpers { python: true })];
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
@@ -32,6 +37,16 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
         gauge: values.one(&flags::GAUGE, |text| units::choice(text, &GAUGES))?,
         soft_limit: values.optional(&flags::LIMIT, units::size)?,
         hooks: values.list(&flags::HOOK, hook::parse)?,
+        capture: values.one(&flags::CAPTURE, units::recipes)?,
+        heavy: Heavy {
+            when: values.one(&flags::HEAVY, |text| units::choice(text, &HEAVY))?,
+            max_pause: values.one(&flags::MAX_PAUSE, units::positive_duration)?,
+            redact: values.switch(&flags::REDACT)?,
+            live: values.switch(&flags::LIVE)?,
+        },
+        baseline_after: values.one(&flags::BASELINE_AFTER, units::duration)?,
+        helpers: values.one(&flags::HELPERS, |text| units::choice(text, &HELPERS))?,
+        traceback_frames: values.one(&flags::TRACEBACK_FRAMES, units::frames)?,
         hook_timeout: values.one(&flags::HOOK_TIMEOUT, units::positive_duration)?,
         cooldown: values.one(&flags::COOLDOWN, units::duration)?,
         max_captures: values.one(&flags::MAX_CAPTURES, units::count)?,

@@ -87,6 +87,14 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("hook-timeout", "5s", |config| format!("{:?}", config.hook_timeout), "5s"),
     ("cooldown", "0s", |config| format!("{:?}", config.cooldown), "0ns"),
     ("max-captures", "0", |config| config.max_captures.to_string(), "0"),
+    ("capture", "proc, jvm", |config| format!("{:?}", config.capture), "Some(Recipes { python: false, jvm: true })"),
+    ("heavy", "on", |config| format!("{:?}", config.heavy.when), "On"),
+    ("max-pause", "2s", |config| format!("{:?}", config.heavy.max_pause), "2s"),
+    ("redact", "true", |config| config.heavy.redact.to_string(), "true"),
+    ("live", "true", |config| config.heavy.live.to_string(), "true"),
+    ("baseline-after", "1min", |config| format!("{:?}", config.baseline_after), "60s"),
+    ("helpers", "python", |config| format!("{:?}", config.helpers), "Helpers { python: true }"),
+    ("traceback-frames", "7", |config| config.traceback_frames.to_string(), "7"),
     ("dir", "/a/./b/", |config| format!("{:?}", config.dir), r#""/a/b""#),
     ("termination-log", "/x", |config| format!("{:?}", config.termination_log), r#""/x""#),
     ("grace", "500ms", |config| format!("{:?}", config.grace), "500ms"),
@@ -114,7 +122,7 @@ fn spelled(flag: &Flag, value: &str) -> Vec<String> {
 
 #[test]
 fn every_option_arrives_by_flag_and_by_environment() {
-    for flag in ALL.iter().filter(|flag| flag.long != flags::JSON.long) {
+    for flag in ALL.iter().filter(|flag| flag.long != flags::JSON.long && flag.long != flags::SINCE.long) {
         let arrival = ARRIVALS.iter().find(|(long, ..)| *long == flag.long);
         let (_, value, shown, expected) = arrival.unwrap_or_else(|| panic!("--{} is not tested", flag.long));
 
@@ -301,7 +309,10 @@ fn each_mistake_has_one_line_that_says_what_to_do() {
         (&["--stop-at"], "memini: '--stop-at' needs a value; try 'memini --help'"),
         (&["-p"], "memini: '--parent-death-signal' needs a value; try 'memini --help'"),
         (&["--verbose=3", "app"], "memini: '--verbose' takes no value, but was given '3'; try 'memini --help'"),
-        (&["--json", "app"], "memini: --json belongs to 'memini check'; to run an app, leave it out"),
+        (
+            &["--json", "app"],
+            "memini: --json belongs to 'memini check' and 'memini capture'; to run an app, leave it out",
+        ),
         (&["check", "app"], "memini: 'memini check' takes no 'app'; an app of that name is run with 'memini -- check'"),
         (&["check", "--jsn"], "memini: unknown option '--jsn'; did you mean '--json'?"),
         (&["--stop-at", "lots", "app"], "memini: --stop-at lots: not a threshold; use 80%, 400MiB, -64MiB or off"),
@@ -323,6 +334,18 @@ fn each_mistake_has_one_line_that_says_what_to_do() {
         (&["--grace", "10parsecs", "app"], "memini: --grace 10parsecs: not a duration; use 30s, 5min or 500ms"),
         (&["--grace", "11years", "app"], "memini: --grace 11years: more than ten years"),
         (&["--hook-timeout", "0s", "app"], "memini: --hook-timeout 0s: no time at all; use 30s, 5min or 500ms"),
+        (
+            &["--capture", "java", "app"],
+            "memini: --capture java: \"java\" is not known; use auto, off, or some of proc, python and jvm",
+        ),
+        (
+            &["--capture", "", "app"],
+            "memini: --capture '': \"\" is not known; use auto, off, or some of proc, python and jvm",
+        ),
+        (
+            &["--capture", "off,jvm", "app"],
+            "memini: --capture off,jvm: \"off\" is not known; use auto, off, or some of proc, python and jvm",
+        ),
         (
             &["--stop-signal", "TREM", "app"],
             "memini: --stop-signal TREM: not a signal; use TERM, SIGTERM, 15 or RTMIN+3",
@@ -482,7 +505,7 @@ fn described(line: Line) -> String {
             options.value_source(flag.long).is_some_and(|source| source == clap::parser::ValueSource::CommandLine)
         })
     });
-    format!("{:?} {} {:?}", line.command, line.is_check, given.unwrap_or(false))
+    format!("{:?} {} {:?}", line.command, line.verb == Some(Verb::Check), given.unwrap_or(false))
 }
 
 /// Words as they come in practice, and some that do not.

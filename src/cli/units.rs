@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use crate::config::Recipes;
 use crate::engine::settings::Threshold;
 use crate::sys::signal::Signal;
 
@@ -159,6 +160,12 @@ pub fn any_exit_code(text: &str) -> Result<u8, String> {
     text.trim().parse().map_err(|_| "not an exit code; use 0 to 255".to_owned())
 }
 
+/// How many frames of a stack.
+pub fn frames(text: &str) -> Result<u32, String> {
+    let frames = text.trim().parse().ok().filter(|frames| (1..=100).contains(frames));
+    frames.ok_or_else(|| "not a number of frames; use 1 to 100".to_owned())
+}
+
 /// A number of things.
 pub fn count(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("not a number; use 0 to {}", u32::MAX))
@@ -194,6 +201,24 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
         None => String::new(),
     };
     Err(format!("not known; use {known}"))
+}
+
+/// What `--capture` says: `auto`, `off`, or names of recipes.
+pub fn recipes(text: &str) -> Result<Option<Recipes>, String> {
+    match text.trim() {
+        "auto" => return Ok(Some(Recipes::ALL)),
+        "off" => return Ok(None),
+        _ => {}
+    }
+    let mut recipes = Recipes::NONE;
+    for name in text.split(',') {
+        let known = Recipes::NAMES.iter().find(|(known, _)| *known == name.trim());
+        let Some((_, recipe)) = known else {
+            return Err(format!("{:?} is not known; use auto, off, or some of proc, python and jvm", name.trim()));
+        };
+        recipes = recipes.and(*recipe);
+    }
+    Ok(Some(recipes))
 }
 
 /// A path, made absolute here and now, without `.` and slashes at its end: a link is then seen to be one.

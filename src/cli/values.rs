@@ -37,6 +37,11 @@ impl Values<'_> {
         parse(&text.value).map_err(|why| text.failure(&why))
     }
 
+    /// The path of an option that has no default.
+    pub fn path(&self, flag: &Flag) -> Option<std::path::PathBuf> {
+        self.text(flag).map(|text| text.value.into())
+    }
+
     /// Whether a switch is on.
     pub fn switch(&self, flag: &Flag) -> Result<bool, Failure> {
         Ok(self.optional(flag, units::switch)?.unwrap_or(false))

@@ -1,6 +1,9 @@
 //! One file a verb.
 
+pub mod capture;
 pub mod check;
+mod dump;
+pub mod evidence;
 pub mod guardian;
 pub mod hook;
 pub mod record;

@@ -2,13 +2,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use crate::capture::sentences;
+use crate::capture::suspects::Findings;
 use crate::incident::folder::Folder;
-use crate::incident::record::Record;
+use crate::incident::record::{Found, Record};
 use crate::supervisor::report::Report;
+
+/// The longest file of evidence that is read back.
+const LONGEST_EVIDENCE: u64 = 8 << 20;
+
+/// How many of them are.
+const MOST_EVIDENCE: usize = 8;
 
 /// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, and the file
 /// for the termination message (empty while the incident goes on).
@@ -32,7 +40,10 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     let opened = Folder::of_incident(dir, name).and_then(|folder| Ok((folder.enter("artifacts".as_ref())?, folder)));
     let (record, place) = match opened {
         Ok((artifacts, folder)) => {
-            let record = Record::new(journal, lost, artifacts.files());
+            let mut record = Record::new(journal, lost, artifacts.files());
+            if let Some(found) = best(&record, folder.path()) {
+                record.tell(found);
+            }
             match folder.replace("incident.json", record.json().as_bytes()) {
                 Ok(()) => Report::Written.send(),
                 Err(error) => {
@@ -51,6 +62,35 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     if !termination_log.is_empty() {
         write_termination_log(Path::new(termination_log), &record.message(&place));
     }
+}
+
+/// The newest evidence that looked into a process; the last look may have found one that was leaving already. Else the newest
+/// of all.
+fn best(record: &Record, folder: &Path) -> Option<Found> {
+    let mut newest = None;
+    for file in record.evidence_files().take(MOST_EVIDENCE) {
+        let Some(findings) = findings(&folder.join(file)) else { continue };
+        let is_deep = findings.suspects.iter().any(|suspect| suspect.rung > 0);
+        let lines = sentences::lines(&findings);
+        let Ok(findings) = serde_json::to_value(findings) else { continue };
+        let found = Found { file: file.to_owned(), lines, findings };
+        if is_deep {
+            return Some(found);
+        }
+        newest.get_or_insert(found);
+    }
+    newest
+}
+
+/// What the evidence of this file says. Without it, the file itself is still among the artifacts.
+fn findings(path: &Path) -> Option<Findings> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        findings: Findings,
+    }
+    let mut text = Vec::new();
+    File::open(path).ok()?.take(LONGEST_EVIDENCE).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).map(|Answer { findings }| findings).ok()
 }
 
 fn read_journal(descriptor: i32, length: usize) -> std::io::Result<String> {

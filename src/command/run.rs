@@ -10,7 +10,7 @@ use crate::cgroup::held::Held;
 use crate::cgroup::reading::Scope;
 use crate::cgroup::source::{Depth, Source};
 use crate::cli::{check_ascending, check_dir};
-use crate::config::{Config, Hook};
+use crate::config::{Config, Hook, Recipes};
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
 use crate::injected;
@@ -211,6 +211,8 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
         gauge: config.gauge,
         soft_limit: config.soft_limit,
         hooks: config.hooks.iter().map(|hook| hook.stage).collect(),
+        evidence: config.capture.is_some(),
+        baseline_after: config.baseline_after,
         hook_timeout: config.hook_timeout,
         cooldown: config.cooldown,
         max_captures: config.max_captures,
@@ -263,9 +265,15 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
         1 => "1 hook".to_owned(),
         count => format!("{count} hooks"),
     };
+    let evidence = match config.capture {
+        Some(Recipes::ALL) => "",
+        Some(Recipes::NONE) => "evidence of the kernel's only, ",
+        Some(_) => "some of the evidence, ",
+        None => "no evidence, ",
+    };
     let dry_run = if config.dry_run { ", dry run" } else { "" };
     log::info!(
-        "{version}, process {own}, runs {name} as process {}: {}, {limit}{ladder}; {hooks}{dry_run}, folder {}",
+        "{version}, process {own}, runs {name} as process {}: {}, {limit}{ladder}; {evidence}{hooks}{dry_run}, folder {}",
         app.id(),
         choice.description,
         config.dir.display()

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{guardian, hook, record};
+use super::{evidence, guardian, hook, record};
 use crate::injected;
 use crate::supervisor::report::Report;
 
@@ -16,6 +16,8 @@ pub fn run(arguments: &[OsString]) -> u8 {
         injected::panic_at(verb);
         match verb.as_bytes() {
             b"hook" => hook::run(rest),
+            b"evidence" => evidence::run(rest),
+            b"unrecord" => evidence::unrecord(rest),
             b"record" => record::run(rest),
             b"guardian" => guardian::run(rest),
             _ => None,

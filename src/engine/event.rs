@@ -10,11 +10,11 @@ use crate::cgroup::reading::{Reading, Stat};
 pub use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
 
-/// One run of one hook, numbered from 1 in the order in which they began.
+/// One run of a hook or of the built-in evidence, numbered from 1 in the order in which they began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Run(pub u32);
 
-/// How a hook's run ended.
+/// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookEnd {
     /// It ran and ended so.
@@ -45,8 +45,8 @@ pub enum Event<'a> {
     Reading(&'a Reading),
     /// Memory could not be read; the last good reading stands and nothing is decided on it.
     ReadingFailed,
-    /// A hook's run is over.
-    HookEnded {
+    /// A run is over.
+    RunEnded {
         /// Which run.
         run: Run,
         /// How.
@@ -88,15 +88,25 @@ pub enum Command {
         /// The stage it runs for.
         stage: Stage,
     },
-    /// Send this signal to the hook's process group.
-    SignalHook {
+    /// Look at the processes and note who holds the memory, for this stage; `normal` is the baseline, with no incident open. If
+    /// it cannot be begun, `HookEnd::NotStarted` follows.
+    TakeEvidence {
+        /// The number of the run.
+        run: Run,
+        /// The stage it runs for.
+        stage: Stage,
+        /// What is left below the limit; bytes.
+        room: Option<u64>,
+    },
+    /// Send this signal to the hook's process group, or to what takes the evidence.
+    SignalRun {
         /// Which run.
         run: Run,
         /// TERM or KILL.
         signal: Signal,
     },
-    /// The hook's worker does not end by itself: end it, and its hook.
-    AbandonHook {
+    /// The run's worker does not end by itself: end it, and its hook.
+    AbandonRun {
         /// Which run.
         run: Run,
     },
@@ -243,6 +253,31 @@ pub enum Note {
         hook: usize,
         /// The signal.
         signal: Signal,
+        /// After this long.
+        #[serde(serialize_with = "seconds")]
+        after: Duration,
+    },
+    /// The built-in evidence is taken (`dry_run`: would be).
+    EvidenceStarted {
+        /// The run; `None` in a dry run.
+        run: Option<Run>,
+        /// The stage.
+        stage: Stage,
+    },
+    /// It ended in time.
+    EvidenceEnded {
+        /// The run.
+        run: Run,
+        /// How.
+        end: HookEnd,
+        /// After this long.
+        #[serde(serialize_with = "seconds")]
+        after: Duration,
+    },
+    /// It takes too long, or memory leaves no time for it any more: it is cut.
+    EvidenceCut {
+        /// The run.
+        run: Run,
         /// After this long.
         #[serde(serialize_with = "seconds")]
         after: Duration,

@@ -1,4 +1,4 @@
-//! The life of hooks' runs: started, timed, asked to end, ended, given up.
+//! The life of runs, of hooks and of the built-in evidence: started, timed, asked to end, ended, given up.
 
 use std::time::Duration;
 
@@ -16,6 +16,38 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The same once the app has ended: nobody waits long for the dead.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A hook of the user's: its index.
+    Hook(usize),
+    /// The built-in evidence.
+    Evidence,
+}
+
+impl Work {
+    fn started(self, run: Run, stage: Stage) -> Note {
+        match self {
+            Self::Hook(hook) => Note::HookStarted { run: Some(run), hook, stage },
+            Self::Evidence => Note::EvidenceStarted { run: Some(run), stage },
+        }
+    }
+
+    fn ended(self, run: Run, end: HookEnd, after: Duration) -> Note {
+        match self {
+            Self::Hook(hook) => Note::HookEnded { run, hook, end, after },
+            Self::Evidence => Note::EvidenceEnded { run, end, after },
+        }
+    }
+
+    fn overdue(self, run: Run, signal: Signal, after: Duration) -> Note {
+        match self {
+            Self::Hook(hook) => Note::HookOverdue { run, hook, signal, after },
+            Self::Evidence => Note::EvidenceCut { run, after },
+        }
+    }
+}
+
 /// What happens to a run when its time is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
@@ -27,7 +59,7 @@ enum Next {
 #[derive(Clone, Copy, Debug)]
 struct Running {
     run: Run,
-    hook: usize,
+    work: Work,
     began: Moment,
     next: Next,
     due: Moment,
@@ -43,17 +75,50 @@ pub struct Runs {
 
 impl Runs {
     /// Starts a hook. One too many is not started, and noted so.
-    pub fn start(&mut self, now: Moment, hook: usize, stage: Stage, timeout: Duration, commands: &mut Vec<Command>) {
+    pub fn start_hook(
+        &mut self,
+        now: Moment,
+        hook: usize,
+        stage: Stage,
+        timeout: Duration,
+        commands: &mut Vec<Command>,
+    ) {
+        let run = self.begin(now, Work::Hook(hook), stage, timeout, commands);
+        commands.extend(run.map(|run| Command::RunHook { run, hook, stage }));
+    }
+
+    /// Starts to take evidence. `room` is what is left below the limit.
+    pub fn start_evidence(
+        &mut self,
+        now: Moment,
+        stage: Stage,
+        room: Option<u64>,
+        timeout: Duration,
+        commands: &mut Vec<Command>,
+    ) {
+        let run = self.begin(now, Work::Evidence, stage, timeout, commands);
+        commands.extend(run.map(|run| Command::TakeEvidence { run, stage, room }));
+    }
+
+    fn begin(
+        &mut self,
+        now: Moment,
+        work: Work,
+        stage: Stage,
+        timeout: Duration,
+        commands: &mut Vec<Command>,
+    ) -> Option<Run> {
         let run = self.next();
         self.begun = run.0;
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_none()) else {
-            let (end, after) = (HookEnd::NotStarted, Duration::ZERO);
-            commands.push(Command::Note(Note::HookEnded { run, hook, end, after }));
-            return;
+            commands.push(Command::Note(work.ended(run, HookEnd::NotStarted, Duration::ZERO)));
+            return None;
         };
-        *slot = Some(Running { run, hook, began: now, next: Next::Term, due: now.after(timeout) });
-        commands.push(Command::Note(Note::HookStarted { run: Some(run), hook, stage }));
-        commands.push(Command::RunHook { run, hook, stage });
+        // Evidence is never asked to end: whatever it reads or writes is made for being cut.
+        let next = if work == Work::Evidence { Next::Kill } else { Next::Term };
+        *slot = Some(Running { run, work, began: now, next, due: now.after(timeout) });
+        commands.push(Command::Note(work.started(run, stage)));
+        Some(run)
     }
 
     /// The number of the next run.
@@ -64,8 +129,8 @@ impl Runs {
     /// A run is over. One that nobody knows, or that was given up, is no news.
     pub fn end(&mut self, now: Moment, run: Run, end: HookEnd, commands: &mut Vec<Command>) {
         let slot = self.slots.iter_mut().find(|slot| slot.is_some_and(|running| running.run == run));
-        if let Some(Running { hook, began, .. }) = slot.and_then(Option::take) {
-            commands.push(Command::Note(Note::HookEnded { run, hook, end, after: now.since(began) }));
+        if let Some(Running { work, began, .. }) = slot.and_then(Option::take) {
+            commands.push(Command::Note(work.ended(run, end, now.since(began))));
         }
     }
 
@@ -78,15 +143,15 @@ impl Runs {
                 Next::Term => (Signal::TERM, Next::Kill),
                 Next::Kill => (Signal::KILL, Next::Abandon),
                 Next::Abandon => {
-                    commands.push(Command::AbandonHook { run: running.run });
+                    commands.push(Command::AbandonRun { run: running.run });
                     *slot = None;
                     continue;
                 }
             };
-            let Running { run, hook, began, .. } = *running;
+            let Running { run, work, began, .. } = *running;
             (running.next, running.due) = (next, now.after(patience));
-            commands.push(Command::SignalHook { run, signal });
-            commands.push(Command::Note(Note::HookOverdue { run, hook, signal, after: now.since(began) }));
+            commands.push(Command::SignalRun { run, signal });
+            commands.push(Command::Note(work.overdue(run, signal, now.since(began))));
         }
     }
 
@@ -107,9 +172,19 @@ impl Runs {
         self.slots.iter().flatten().map(|running| running.due).min()
     }
 
-    /// Whether this hook runs.
-    pub fn is_running(&self, hook: usize) -> bool {
-        self.slots.iter().flatten().any(|running| running.hook == hook)
+    /// Memory leaves no time any more for evidence that is still being taken: it is cut.
+    pub fn cut_evidence(&mut self, now: Moment, commands: &mut Vec<Command>) {
+        for running in self.slots.iter_mut().flatten() {
+            if running.work == Work::Evidence && running.next != Next::Abandon {
+                running.due = now;
+            }
+        }
+        self.check(now, commands);
+    }
+
+    /// The run of this, if it has not ended.
+    pub fn running(&self, work: Work) -> Option<Run> {
+        self.slots.iter().flatten().find(|running| running.work == work).map(|running| running.run)
     }
 
     /// Whether a run with this number or a later one has not ended.
@@ -137,7 +212,7 @@ mod tests {
     fn started(hooks: usize) -> Runs {
         let mut runs = Runs::default();
         for hook in 0..hooks {
-            runs.start(at(0), hook, Stage::Trace, TIMEOUT, &mut Vec::new());
+            runs.start_hook(at(0), hook, Stage::Trace, TIMEOUT, &mut Vec::new());
         }
         runs
     }
@@ -149,8 +224,8 @@ mod tests {
             let mut commands = Vec::new();
             runs.check(at(*second), &mut commands);
             acts.extend(commands.iter().filter_map(|command| match command {
-                Command::SignalHook { signal, .. } => Some((*second, signal.number())),
-                Command::AbandonHook { .. } => Some((*second, 0)),
+                Command::SignalRun { signal, .. } => Some((*second, signal.number())),
+                Command::AbandonRun { .. } => Some((*second, 0)),
                 _ => None,
             }));
         }
@@ -161,7 +236,7 @@ mod tests {
     fn a_run_is_noted_started_and_noted_again_when_it_ends() {
         let mut runs = Runs::default();
         let mut commands = Vec::new();
-        runs.start(at(0), 4, Stage::Capture, TIMEOUT, &mut commands);
+        runs.start_hook(at(0), 4, Stage::Capture, TIMEOUT, &mut commands);
         let run = Run(1);
         assert_eq!(
             commands,
@@ -170,7 +245,7 @@ mod tests {
                 Command::RunHook { run, hook: 4, stage: Stage::Capture },
             ]
         );
-        assert!(runs.is_running(4) && !runs.is_running(0) && !runs.is_empty());
+        assert!(runs.running(Work::Hook(4)).is_some() && !runs.running(Work::Hook(0)).is_some() && !runs.is_empty());
         assert!(runs.any_since(run) && !runs.any_since(runs.next()));
         commands.clear();
         let end = HookEnd::Ended(Exit::Code(3));
@@ -202,10 +277,10 @@ mod tests {
     fn one_hook_too_many_is_noted_and_not_started() {
         let mut runs = started(SLOTS);
         let mut commands = Vec::new();
-        runs.start(at(0), 99, Stage::Trace, TIMEOUT, &mut commands);
+        runs.start_hook(at(0), 99, Stage::Trace, TIMEOUT, &mut commands);
         let (run, end, after) = (Run(17), HookEnd::NotStarted, Duration::ZERO);
         assert_eq!(commands, [Command::Note(Note::HookEnded { run, hook: 99, end, after })]);
-        assert!(!runs.is_running(99));
+        assert!(!runs.running(Work::Hook(99)).is_some());
         assert_eq!(runs.next(), Run(18));
     }
 

@@ -331,13 +331,13 @@ mod tests {
         scene.read(70, 0);
         assert_eq!(scene.exit(LEFT).last(), Some(&Command::SignalLeftovers(Signal::KILL)));
         assert_eq!(scene.tell(secs(0), Event::AppExited(LEFT)), [], "it ends only once");
-        scene.tell(secs(1), Event::HookEnded { run: Run(2), end: HookEnd::Ended(Exit::Code(0)) });
+        scene.tell(secs(1), Event::RunEnded { run: Run(2), end: HookEnd::Ended(Exit::Code(0)) });
         let (span, commands) = scene.wait();
         assert_eq!(
             (span, commands.first()),
-            (secs(1), Some(&Command::SignalHook { run: Run(1), signal: Signal::KILL }))
+            (secs(1), Some(&Command::SignalRun { run: Run(1), signal: Signal::KILL }))
         );
-        let abandoned = vec![Command::AbandonHook { run: Run(1) }, Command::RecordLast { code: 3 }];
+        let abandoned = vec![Command::AbandonRun { run: Run(1) }, Command::RecordLast { code: 3 }];
         assert_eq!(scene.wait(), (secs(1), abandoned));
         assert_eq!(scene.tell(secs(0), Event::Recorded), [Command::Exit(3)]);
     }

@@ -1,7 +1,8 @@
 //! The engine decides. It is pure: no system call, no clock, no file; time and events come in, commands go out.
 //!
 //! An event goes one way: readings to [`watch`], which gauges them ([`levels`], [`gauge`], [`rate`]), finds the stage
-//! ([`ladder`]), runs what belongs to it ([`captures`], [`hooks`]) and asks whether the app must leave ([`urgency`]); then
+//! ([`ladder`]), runs what belongs to it ([`captures`], [`hooks`], [`evidence`]) and asks whether the app must leave
+//! ([`urgency`]); then
 //! [`stop`] leads it out. The app's end goes to [`leaving`].
 #![forbid(unsafe_code)]
 #![deny(
@@ -26,6 +27,7 @@ mod brake;
 mod cadence;
 mod captures;
 pub mod event;
+mod evidence;
 pub mod gauge;
 mod hooks;
 mod ladder;
@@ -138,7 +140,7 @@ impl Engine {
                 self.watch.brakes = able && self.would_brake();
             }
             Event::HasStopTimer(has) => self.watch.has_stop_timer = has,
-            Event::HookEnded { run, end } => self.runs.end(self.now, run, end, commands),
+            Event::RunEnded { run, end } => self.runs.end(self.now, run, end, commands),
             Event::AppExited(exit) => self.app_exited(exit, commands),
             Event::AllGone => self.all_gone(),
             Event::Recorded => self.recorded(),

@@ -176,6 +176,10 @@ pub struct Settings {
     pub soft_limit: Option<u64>,
     /// For each hook, in the order in which they were given: its stage. The index is its name in commands.
     pub hooks: Vec<Stage>,
+    /// Whether the built-in evidence is taken.
+    pub evidence: bool,
+    /// When the first of it is taken, to compare the later with: at a time at which the app is usually up.
+    pub baseline_after: Duration,
     /// How long a hook may run.
     pub hook_timeout: Duration,
     /// The least time between the beginnings of two captures.
@@ -220,6 +224,8 @@ impl Default for Settings {
             gauge: GaugeKind::default(),
             soft_limit: None,
             hooks: Vec::new(),
+            evidence: false,
+            baseline_after: Duration::from_secs(300),
             hook_timeout: Duration::from_secs(30),
             cooldown: Duration::from_secs(300),
             max_captures: 3,

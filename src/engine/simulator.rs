@@ -12,6 +12,9 @@ use super::time::Moment;
 use crate::cgroup::reading::{Events, Level, Reading, Stat};
 use crate::sys::signal::Signal;
 
+/// How long it takes to look at all processes.
+const EVIDENCE: Duration = Duration::from_millis(200);
+
 pub const MIB: u64 = 1 << 20;
 pub const GIB: u64 = 1 << 30;
 
@@ -156,7 +159,7 @@ impl World {
         let due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         if let Some(index) = self.running.iter().position(|hook| due(hook.ends)) {
             let run = self.running.remove(index).run;
-            self.tell(Event::HookEnded { run, end: HookEnd::Ended(Exit::Code(0)) });
+            self.tell(Event::RunEnded { run, end: HookEnd::Ended(Exit::Code(0)) });
         } else if let Some((_, exit)) = self.dies.filter(|_| !self.dead && due(self.dies.map(|(at, _)| at))) {
             (self.dead, self.dies) = (true, None);
             self.read(true);
@@ -189,7 +192,10 @@ impl World {
                 let ends = self.hooks[*hook].map(|span| self.now.after(span));
                 self.running.push(Hook { run: *run, ends });
             }
-            Command::SignalHook { run, signal: Signal::KILL } => {
+            Command::TakeEvidence { run, .. } => {
+                self.running.push(Hook { run: *run, ends: Some(self.now.after(EVIDENCE)) });
+            }
+            Command::SignalRun { run, signal: Signal::KILL } => {
                 let now = self.now;
                 let dying = self.running.iter_mut().filter(|hook| hook.run == *run);
                 dying.for_each(|hook| hook.ends = Some(now.after(Duration::from_millis(1))));

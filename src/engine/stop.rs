@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::event::{Command, Note, Run, StopReason};
+use super::hooks::Work;
 use super::levels::View;
 use super::rate::span;
 use super::settings::Stage;
@@ -13,6 +14,9 @@ use super::{Engine, Phase};
 /// A process in uninterruptible sleep does not die of SIGKILL before it wakes up, and new ones may have been forked by
 /// somebody outside of the tree: it is tried again and again.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// Evidence that has less time than this is not begun: a worker's start alone may take a part of it.
+const ENOUGH_FOR_EVIDENCE: Duration = Duration::from_millis(300);
 
 /// How far a stop has come.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +54,11 @@ impl Engine {
         self.run_missed_hooks(view, commands);
         self.run_hooks(Stage::Stop, commands);
         let patience = self.settings.hook_timeout.min(self.settings.grace).min(half_of_what_is_left(view));
+        if patience >= ENOUGH_FOR_EVIDENCE {
+            self.call_for_evidence(Stage::Stop);
+            self.take_evidence(view, commands);
+        }
+        let first = self.runs.running(Work::Evidence).map_or(first, |run| run.min(first));
         self.phase = Phase::Stopping(Stop::LastHooks { until: self.now.after(patience), first });
     }
 
@@ -92,6 +101,7 @@ impl Engine {
         let due = stop.deadline() <= self.now;
         let next = match stop {
             Stop::LastHooks { first, .. } if due || !self.runs.any_since(first) => {
+                self.runs.cut_evidence(self.now, commands);
                 commands.push(Command::Note(Note::Terminating));
                 commands.push(Command::StopApp);
                 Stop::Grace { until: self.now.after(self.settings.grace) }
@@ -120,6 +130,7 @@ impl Engine {
         self.watch.free_ballast(commands);
         self.look_and_kill(commands);
         self.phase = Phase::Stopping(self.kill_again_later());
+        self.runs.cut_evidence(self.now, commands);
         // Last, because a fork takes a millisecond in which memory is filled.
         if !self.watch.kill.is_used() {
             self.watch.kill.spend(self.now);

@@ -6,6 +6,8 @@ use super::brake::LATENESS;
 use super::cadence::{self, LONGEST};
 use super::captures::{Captures, Gate, Ration};
 use super::event::{Command, Note};
+use super::evidence::Due;
+use super::hooks::Work;
 use super::late::Lateness;
 use super::levels::{Levels, View};
 use super::settings::{Settings, Stage};
@@ -43,6 +45,8 @@ pub(super) struct Watch {
     pub(super) trace: Ration,
     pub(super) captures: Captures,
     pub(super) kill: Ration,
+    /// The evidence that is still to be taken.
+    pub(super) due: Due,
     urgency: Urgency,
     thrash: Thrash,
     /// In a dry run: when it was last said that the app would be stopped.
@@ -86,6 +90,7 @@ impl Watch {
             trace: Ration::default(),
             captures: Captures::default(),
             kill: Ration::default(),
+            due: Due::default(),
             urgency: Urgency::default(),
             thrash: Thrash::default(),
             pretended: None,
@@ -325,6 +330,9 @@ impl Engine {
             Need::Wait => self.watch.schedule(self.now),
             Need::None => self.tell_calm(view, commands),
         }
+        if matches!(self.phase, Phase::Running) {
+            self.take_evidence(view, commands);
+        }
     }
 
     fn trace(&mut self, view: &View, commands: &mut Vec<Command>) {
@@ -332,6 +340,7 @@ impl Engine {
         if called && self.watch.trace.allows(self.now, self.settings.cooldown) {
             self.watch.trace.spend(self.now);
             self.run_hooks(Stage::Trace, commands);
+            self.call_for_evidence(Stage::Trace);
         }
     }
 
@@ -339,6 +348,7 @@ impl Engine {
         if self.calls_for_capture(view) && self.capture_gate(view) == Gate::Open {
             self.watch.captures.take(self.now, view.sample.gauged);
             self.run_hooks(Stage::Capture, commands);
+            self.call_for_evidence(Stage::Capture);
         }
     }
 
@@ -347,8 +357,9 @@ impl Engine {
         let hooks = || self.settings.hooks.iter().enumerate().filter(|(_, stage)| **stage == Stage::Capture);
         view.reached >= Stage::Capture
             && view.steps.of(Stage::Capture).is_some()
-            && hooks().next().is_some()
-            && !hooks().any(|(hook, _)| self.runs.is_running(hook))
+            && (self.settings.evidence || hooks().next().is_some())
+            && self.runs.running(Work::Evidence).is_none()
+            && !hooks().any(|(hook, _)| self.runs.running(Work::Hook(hook)).is_some())
     }
 
     fn capture_gate(&self, view: &View) -> Gate {
@@ -383,13 +394,13 @@ impl Engine {
     /// Runs all hooks of a stage, side by side; but never one that still runs.
     pub(super) fn run_hooks(&mut self, stage: Stage, commands: &mut Vec<Command>) {
         for (hook, of) in self.settings.hooks.iter().enumerate() {
-            if *of != stage || self.runs.is_running(hook) {
+            if *of != stage || self.runs.running(Work::Hook(hook)).is_some() {
                 continue;
             }
             if self.settings.dry_run {
                 commands.push(Command::Note(Note::HookStarted { run: None, hook, stage }));
             } else {
-                self.runs.start(self.now, hook, stage, self.settings.hook_timeout, commands);
+                self.runs.start_hook(self.now, hook, stage, self.settings.hook_timeout, commands);
             }
         }
     }
@@ -403,6 +414,7 @@ impl Engine {
         let Incident::Over { since } = self.watch.incident else { return };
         if self.runs.is_empty() && self.now.since(since) >= SETTLED {
             self.tell_brakes(commands);
+            self.watch.due.forget();
             self.watch.incident = Incident::None;
             commands.push(Command::CloseIncident);
         }
@@ -566,7 +578,7 @@ mod tests {
         scene.now = scene.now.after(Duration::from_millis(50));
         let commands = scene.read(93, 0);
         assert_eq!(names(&commands), ["StageBegan", "Stopping", "FreeBallast", "HookStarted", "RunHook"]);
-        let ended = Event::HookEnded { run: Run(1), end: crate::engine::event::HookEnd::NotStarted };
+        let ended = Event::RunEnded { run: Run(1), end: crate::engine::event::HookEnd::NotStarted };
         assert_eq!(names(&scene.tell(LATER, ended)), ["HookEnded", "Terminating", "StopApp"]);
         let commands = scene.tell(Duration::from_secs(10), Event::Deadline);
         assert_eq!(names(&commands), ["LateWake", "GraceOver", "FreezeTree", "NoteProcesses", "KillTree"]);

@@ -100,6 +100,31 @@ impl Folder {
         Ok(File::from(openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
     }
 
+    /// Opens a file in it, to be read. A link is an error.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn open(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.descriptor, name, flags, Mode::empty())?))
+    }
+
+    /// Gives a file its final name, in place of what is there under it.
+    ///
+    /// # Errors
+    /// As renameat(2).
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&self.descriptor, from, &self.descriptor, to)?)
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// As unlinkat(2).
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
     /// Writes a file whole or not at all: under another name first, then renamed.
     ///
     /// # Errors

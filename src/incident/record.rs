@@ -15,8 +15,33 @@ pub const LONGEST_MESSAGE: usize = 4096;
 const STAGES_TOLD: usize = 8;
 
 /// What the record says by itself, whatever stands in the journal's header.
-const RECORDS_OWN: [&str; 10] =
-    ["schema", "summary", "outcome", "exit_code", "began", "last", "hooks", "artifacts", "processes", "timeline"];
+const RECORDS_OWN: [&str; 11] = [
+    "schema",
+    "summary",
+    "outcome",
+    "exit_code",
+    "began",
+    "last",
+    "evidence",
+    "hooks",
+    "artifacts",
+    "processes",
+    "timeline",
+];
+
+/// How many lines of what the evidence says stand in the message.
+const FINDINGS_TOLD: usize = 4;
+
+/// What the built-in evidence says.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The file it stands in, relative to the incident's folder.
+    pub file: String,
+    /// For programs.
+    pub findings: Value,
+    /// For people: where the memory is, then the suspects.
+    pub lines: Vec<String>,
+}
 
 /// The journal of an incident, read back.
 #[derive(Debug)]
@@ -25,6 +50,7 @@ pub struct Record {
     entries: Vec<Value>,
     lost: u64,
     files: Vec<(String, u64)>,
+    found: Found,
 }
 
 impl Record {
@@ -33,7 +59,7 @@ impl Record {
     /// A line that is no JSON object is counted with the lost ones: the journal is memini's own, but what is left of it
     /// shall be readable whatever happened to it.
     pub fn new(journal: &str, lost: u64, files: Vec<(String, u64)>) -> Self {
-        let mut record = Self { header: Map::new(), entries: Vec::new(), lost, files };
+        let mut record = Self { header: Map::new(), entries: Vec::new(), lost, files, found: Found::default() };
         for line in journal.lines() {
             match serde_json::from_str(line) {
                 Ok(Value::Object(entry)) if entry.contains_key("event") => record.entries.push(Value::Object(entry)),
@@ -42,6 +68,16 @@ impl Record {
             }
         }
         record
+    }
+
+    /// The files of the evidence, relative to the incident's folder, the newest first.
+    pub fn evidence_files(&self) -> impl Iterator<Item = &str> {
+        self.all("evidence").rev().filter_map(|entry| entry.get("file")?.as_str())
+    }
+
+    /// What the best of them says.
+    pub fn tell(&mut self, found: Found) {
+        self.found = found;
     }
 
     /// `incident.json`, with a newline at its end. What a reader asks first comes first.
@@ -57,6 +93,7 @@ impl Record {
         incident.insert("last".into(), self.entries.last().map_or(Value::Null, when));
         // A damaged journal may say what it has no business to say.
         incident.extend(header.into_iter().filter(|(key, _)| !RECORDS_OWN.contains(&key.as_str())));
+        incident.insert("evidence".into(), self.evidence());
         incident.insert("hooks".into(), self.runs().map(|started| self.hook(started)).collect());
         incident.insert("artifacts".into(), self.artifacts());
         incident.insert("brakes".into(), self.brakes());
@@ -69,6 +106,15 @@ impl Record {
         let mut incident = Value::Object(incident);
         round(&mut incident);
         format!("{incident:#}\n")
+    }
+
+    /// What the evidence says, with the name of its file; null without any.
+    fn evidence(&self) -> Value {
+        let mut evidence = self.found.findings.clone();
+        if let Some(fields) = evidence.as_object_mut() {
+            fields.insert("file".into(), self.found.file.clone().into());
+        }
+        evidence
     }
 
     /// How often, and for how long in all, the app was stopped to be looked at.
@@ -123,6 +169,9 @@ impl Record {
 
     fn write_message(&self, text: &mut String, folder: &str) -> std::fmt::Result {
         writeln!(text, "{}", self.headline())?;
+        for line in self.found.lines.iter().take(FINDINGS_TOLD) {
+            writeln!(text, "{line}")?;
+        }
         writeln!(text, "evidence: {folder}")?;
         if let Some(code) = self.exit_code() {
             writeln!(text, "exit code: {code}")?;
@@ -445,6 +494,7 @@ mod tests {
             "memini",
             "app",
             "configured_hooks",
+            "evidence",
             "hooks",
             "artifacts",
             "brakes",
@@ -507,6 +557,21 @@ mod tests {
         assert!(record.headline().starts_with("memini stopped the app") || record.outcome() == "open");
         let value: Value = serde_json::from_str(&record.json()).unwrap();
         assert_eq!((value.get("reason"), value["timeline"].as_array().map(Vec::len)), (None, Some(1)));
+    }
+
+    #[test]
+    fn what_the_evidence_says_comes_right_after_the_headline() {
+        let evidence = |run: u32| ("evidence", json!({"run": run, "file": format!("artifacts/evidence-{run}.json")}));
+        let mut record = record(&[began("trace", 60), evidence(1), evidence(2)]);
+        let files: Vec<_> = record.evidence_files().map(str::to_owned).collect();
+        assert_eq!(files, ["artifacts/evidence-2.json", "artifacts/evidence-1.json"]);
+        let lines = ["+50 MiB: all of it", "+49 MiB  app.cache: dict"].map(str::to_owned);
+        let file = files[0].clone();
+        record.tell(Found { file, findings: json!({"place": "all of it"}), lines: lines.to_vec() });
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        assert_eq!(value["evidence"], json!({"place": "all of it", "file": "artifacts/evidence-2.json"}));
+        let message = record.message("/folder");
+        assert_eq!(message.lines().skip(1).take(2).collect::<Vec<_>>(), lines);
     }
 
     #[test]

@@ -74,6 +74,14 @@ impl List {
         self.descendants_of(self.me)
     }
 
+    /// All processes of the namespace but the own one, and whoever descends from it or not.
+    ///
+    /// # Errors
+    /// As [`List::descendants`].
+    pub fn everybody(&mut self) -> Result<&[Process], ReadError> {
+        self.descendants_of(1)
+    }
+
     fn descendants_of(&mut self, ancestor: i32) -> Result<&[Process], ReadError> {
         let (me, processes) = (self.me, &mut self.processes);
         processes.clear();

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use super::helper;
 use crate::config::Config;
 use crate::engine::event::Exit;
 use crate::sys::mask::{ChildDisposition, SignalDescriptor};
@@ -41,6 +42,8 @@ pub struct App {
     resumed_since: Instant,
     /// EPERM is told once.
     refused: bool,
+    /// Its Python processes were given a helper.
+    has_helper: bool,
 }
 
 impl App {
@@ -51,7 +54,9 @@ impl App {
     pub fn start(config: &Config, disposition: &ChildDisposition) -> io::Result<Self> {
         let program = Program::new(&config.command)?;
         let terminal = terminal::to_give_away();
-        let options = Options { terminal, child_disposition: Some(disposition), descriptors: &[] };
+        let variable = helper::install(config);
+        let options =
+            Options { terminal, child_disposition: Some(disposition), descriptors: &[], variable: variable.as_deref() };
         let child = spawn::spawn(&program, &options)?;
         Ok(Self {
             id: child.id,
@@ -65,6 +70,7 @@ impl App {
             resumes: 0,
             resumed_since: Instant::now(),
             refused: false,
+            has_helper: variable.is_some(),
         })
     }
 
@@ -82,6 +88,11 @@ impl App {
     /// Its process id.
     pub const fn id(&self) -> ProcessId {
         self.id
+    }
+
+    /// Whether its Python processes were given a helper.
+    pub const fn has_helper(&self) -> bool {
+        self.has_helper
     }
 
     /// What is to be waited for until exec has happened.

@@ -23,6 +23,8 @@
 
 pub mod app;
 mod attention;
+pub mod evidence;
+mod helper;
 pub mod log;
 pub mod newborn;
 pub mod recording;
@@ -40,7 +42,7 @@ use std::time::{Duration, Instant};
 use ::log::{Level, log};
 
 use crate::cgroup::source::Depth;
-use crate::config::Config;
+use crate::config::{Config, Recipes};
 use crate::engine::Engine;
 use crate::engine::event::{Command, Event, Exit, HookEnd, Note, Run, Sample, StopReason};
 use crate::engine::settings::Stage;
@@ -103,7 +105,7 @@ impl Clock {
 #[derive(Clone, Copy, Debug)]
 enum Pending {
     Read(Depth),
-    HookEnded(Run, HookEnd),
+    RunEnded(Run, HookEnd),
     CanBrake(bool),
     HasStopTimer(bool),
     AppExited(Exit),
@@ -156,6 +158,8 @@ pub struct Supervisor {
     has_tried_stop_timer: bool,
     /// Since when a record waits for memory to leave time for it.
     held: Option<Moment>,
+    /// What workers have seen so far, each for the next one to compare with; made for the first one.
+    seen: Option<OwnedFd>,
     /// As long as memini lives, and no longer, this end of the guardian's pipe is open.
     lifeline: Option<OwnedFd>,
     is_guarded: bool,
@@ -227,6 +231,7 @@ impl Supervisor {
             stop_timer: None,
             has_tried_stop_timer: false,
             held: None,
+            seen: None,
             lifeline: None,
             is_guarded: false,
             pending,
@@ -452,8 +457,15 @@ impl Supervisor {
                 if let Some((file, bytes)) = &finished.output {
                     self.recording.hook_output(self.since_start(), run, file, *bytes);
                 }
-                self.pending.push_back(Pending::HookEnded(run, finished.end));
+                self.pending.push_back(Pending::RunEnded(run, finished.end));
             }
+            Role::Evidence(run, _) => {
+                if let Some((file, bytes)) = &finished.output {
+                    self.recording.evidence(self.since_start(), run, file, *bytes);
+                }
+                self.pending.push_back(Pending::RunEnded(run, finished.end));
+            }
+            Role::Unrecord => {}
             Role::Guardian => {
                 (self.lifeline, self.is_guarded) = (None, false);
                 self.pending.push_back(Pending::CanBrake(false));
@@ -519,7 +531,7 @@ impl Supervisor {
                 };
                 self.engine.handle(now, event, &mut commands);
             }
-            Pending::HookEnded(run, end) => self.engine.handle(now, Event::HookEnded { run, end }, &mut commands),
+            Pending::RunEnded(run, end) => self.engine.handle(now, Event::RunEnded { run, end }, &mut commands),
             Pending::CanBrake(able) => self.engine.handle(now, Event::CanBrake(able), &mut commands),
             Pending::HasStopTimer(has) => self.engine.handle(now, Event::HasStopTimer(has), &mut commands),
             Pending::AppExited(exit) => self.engine.handle(now, Event::AppExited(exit), &mut commands),
@@ -556,10 +568,12 @@ impl Supervisor {
             Command::CloseIncident => {
                 self.recording.end(self.since_start());
                 self.facts_taken.clear();
+                self.end_recording();
             }
             Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
-            Command::SignalHook { run, signal } => self.workers.signal_hook(*run, *signal),
-            Command::AbandonHook { run } => self.workers.abandon(*run),
+            Command::TakeEvidence { run, stage, room } => self.take_evidence(*run, *stage, *room),
+            Command::SignalRun { run, signal } => self.workers.signal_run(*run, *signal),
+            Command::AbandonRun { run } => self.workers.abandon(*run),
             Command::TakeBallast(bytes) => {
                 let length = usize::try_from(*bytes).unwrap_or(0);
                 self.ballast = Ballast::take(length).map_err(|error| ::log::debug!("no ballast: {error}")).ok();
@@ -830,6 +844,54 @@ impl Supervisor {
         }
     }
 
+    fn take_evidence(&mut self, run: Run, stage: Stage, room: Option<u64>) {
+        let is_baseline = stage == Stage::Normal;
+        let incident = if is_baseline { Some("") } else { self.recording.name() };
+        let recipes = self.config.capture.unwrap_or(Recipes::NONE);
+        // With nothing to explain, nothing is to be slowed down.
+        let frames = self.recorded_frames().filter(|_| !is_baseline);
+        let outcome = incident.ok_or_else(|| std::io::Error::other("no incident is open")).and_then(|incident| {
+            let seen = match self.seen.take() {
+                Some(seen) => seen,
+                None => evidence::keeper()?,
+            };
+            let request = evidence::Request {
+                dir: &self.config.dir,
+                incident,
+                run: run.0,
+                app: self.app.id(),
+                stage: stage.name(),
+                room,
+                recipes,
+                heavy: self.config.heavy,
+                frames,
+                seen: seen.as_fd(),
+            };
+            let started = self.workers.start(Role::Evidence(run, is_baseline), request.words(), Some(seen.as_fd()));
+            self.seen = Some(seen);
+            started
+        });
+        if let Err(error) = outcome {
+            ::log::warn!("cannot look at the processes: {error}; there is no evidence of the {stage} stage");
+            self.pending.push_back(Pending::RunEnded(run, HookEnd::NotStarted));
+        }
+    }
+
+    /// How many frames the helpers of the app's Python processes record, if it was started with them.
+    fn recorded_frames(&self) -> Option<u32> {
+        self.app.has_helper().then_some(self.config.traceback_frames)
+    }
+
+    /// The incident is over: what was begun for it in the app is to end.
+    fn end_recording(&mut self) {
+        if self.recorded_frames().is_some() {
+            let words = vec!["unrecord".into(), self.app.id().to_string().into()];
+            if let Err(error) = self.workers.start(Role::Unrecord, words, None) {
+                ::log::warn!("cannot tell the app's helpers to end: {error}; they go on until their time is up");
+            }
+        }
+    }
+
     fn run_hook(&mut self, run: Run, hook: usize, stage: Stage) {
         let outcome = match (self.config.hooks.get(hook), self.recording.name()) {
             (Some(hook), Some(incident)) => {
@@ -853,7 +915,7 @@ impl Supervisor {
         };
         if let Err(error) = outcome {
             ::log::warn!("cannot start hook {}: {error}; it is left out", run.0);
-            self.pending.push_back(Pending::HookEnded(run, HookEnd::NotStarted));
+            self.pending.push_back(Pending::RunEnded(run, HookEnd::NotStarted));
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::workers::{Role, Workers};
-use crate::config::Config;
+use crate::config::{Config, Helpers};
 use crate::engine::event::{Note, Run};
 use crate::engine::settings::{GaugeKind, Stage, StopWhen};
 use crate::engine::time::Moment;
@@ -38,6 +38,8 @@ const LONGEST_HOOK: usize = 512;
 enum Extra<'a> {
     /// Where a hook's output stands.
     HookOutput { run: Run, file: &'a str, bytes: u64 },
+    /// Where the built-in evidence stands.
+    Evidence { run: Run, file: &'a str, bytes: u64 },
     /// Who holds how much.
     Processes { stage: Stage, count: u32, list: Vec<ProcessEntry> },
     /// The incident is over and the app lives on.
@@ -196,6 +198,11 @@ impl Recording {
         self.append(since_start, Weight::Essential, &Extra::HookOutput { run, file, bytes });
     }
 
+    /// Puts down where the built-in evidence stands.
+    pub fn evidence(&mut self, since_start: Duration, run: Run, file: &str, bytes: u64) {
+        self.append(since_start, Weight::Essential, &Extra::Evidence { run, file, bytes });
+    }
+
     /// Puts down who holds how much.
     pub fn processes(&mut self, since_start: Duration, stage: Stage, facts: &Facts) {
         let list = facts.largest().iter().map(ProcessEntry::from).collect();
@@ -324,6 +331,11 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "grace_seconds": config.grace.as_secs_f64(),
             "cooldown_seconds": config.cooldown.as_secs_f64(),
             "max_captures": config.max_captures,
+            "capture": config.capture.is_some(),
+            "heavy": format!("{:?}", config.heavy.when).to_lowercase(),
+            "max_pause_seconds": config.heavy.max_pause.as_secs_f64(),
+            "helpers": config.helpers != Helpers::NONE,
+            "baseline_after_seconds": config.baseline_after.as_secs_f64(),
             "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
             "exit_code": config.exit_code,
             "brake": config.brake,

@@ -14,6 +14,10 @@ pub enum Report<'a> {
     Tail(&'a str),
     /// `output BYTES FILE`: where a hook's output stands.
     Output(u64, &'a str),
+    /// `found TEXT`: a line of what the evidence says.
+    Found(&'a str),
+    /// `holds PID`: a process is about to be stopped, to be looked at; 0: it goes on.
+    Holds(i32),
     /// `ready`: the guardian stands guard.
     Ready,
     /// `written`: the record is on disk.
@@ -35,6 +39,8 @@ impl<'a> Report<'a> {
         Some(match key {
             "ready" => Self::Ready,
             "written" => Self::Written,
+            "found" => Self::Found(value),
+            "holds" => Self::Holds(value.parse().ok()?),
             "group" => Self::Group(value.parse().ok()?),
             "tail" => Self::Tail(value),
             "output" => {
@@ -54,6 +60,8 @@ impl<'a> Report<'a> {
         let line = match self {
             Self::Group(id) => format!("group {id}\n"),
             Self::Tail(text) => format!("tail {text}\n"),
+            Self::Found(text) => format!("found {text}\n"),
+            Self::Holds(id) => format!("holds {id}\n"),
             Self::Output(bytes, file) => format!("output {bytes} {file}\n"),
             Self::Ready => "ready\n".to_owned(),
             Self::Written => "written\n".to_owned(),

@@ -26,6 +26,7 @@ impl Sentence<'_> {
             | Note::StageEnded { .. }
             | Note::HookStarted { .. }
             | Note::HookEnded { end: HookEnd::Ended(Exit::Code(0)), .. }
+            | Note::EvidenceStarted { run: None, .. }
             | Note::LimitChanged { .. }
             | Note::StopNotNeeded { .. }
             | Note::Braked { .. }
@@ -33,6 +34,9 @@ impl Sentence<'_> {
             | Note::CaptureSkipped { .. } => Loudness::Info,
             Note::AppExited { oom_killed: false, .. } => Loudness::Debug,
             Note::LateWake { .. } => Loudness::Debug,
+            Note::EvidenceStarted { .. } | Note::EvidenceEnded { end: HookEnd::Ended(Exit::Code(0)), .. } => {
+                Loudness::Debug
+            }
             _ => Loudness::Warn,
         }
     }
@@ -90,6 +94,22 @@ impl fmt::Display for Sentence<'_> {
             },
             Note::HookOverdue { run, signal, after, .. } => {
                 write!(out, "hook {} has run for {}, too long: sending it {signal}", run.0, Span(*after))
+            }
+            Note::EvidenceStarted { run: Some(_), stage: Stage::Normal } => {
+                out.write_str("looking at the processes, to compare with later")
+            }
+            Note::EvidenceStarted { run: Some(_), stage } => write!(out, "{stage}: looking at the processes"),
+            Note::EvidenceStarted { run: None, stage } => {
+                write!(out, "dry run: would look at the processes at the {stage} stage")
+            }
+            Note::EvidenceEnded { end: HookEnd::Ended(Exit::Code(0)), after, .. } => {
+                write!(out, "the processes were looked at within {}", Span(*after))
+            }
+            Note::EvidenceEnded { after, .. } => {
+                write!(out, "the look at the processes failed after {}; its evidence is missing", Span(*after))
+            }
+            Note::EvidenceCut { after, .. } => {
+                write!(out, "the look at the processes has taken {}, there is no more time: it is cut", Span(*after))
             }
             Note::LimitChanged { from, to } => {
                 write!(out, "the limit changed from {} to {}", Limit(*from), Limit(*to))

@@ -13,7 +13,7 @@ use crate::sys::signal::Signal;
 use crate::sys::spawn::{self, Child, ExecOutcome, ExecResult, Options, Program};
 
 /// How many workers can run at the same time: what the engine starts (16 hooks), the
-/// recorder's and the guardian.
+/// recorder's, the guardian, and what ends the helpers' work.
 pub const CAPACITY: usize = 20;
 
 /// The longest line that a worker may report.
@@ -24,8 +24,12 @@ const LONGEST_REPORT: usize = 1024;
 pub enum Role {
     /// A hook of the user's.
     Hook(Run),
+    /// The built-in evidence; the second is true for the baseline.
+    Evidence(Run, bool),
     /// Writes the incident's record; `true`: the last one.
     Record(bool),
+    /// Ends what the app's helpers record.
+    Unrecord,
     /// Continues the app should memini die while it is stopped.
     Guardian,
 }
@@ -47,6 +51,8 @@ pub struct Worker {
     end: Option<HookEnd>,
     /// Where the hook's output stands, relative to the incident, and its size.
     pub output: Option<(String, u64)>,
+    /// A process that it has stopped, to look at it.
+    holds: Option<ProcessId>,
     /// Whether it has told that the record is on disk.
     written: bool,
     /// Whether it has told that it stands guard.
@@ -130,9 +136,9 @@ impl Workers {
         self.table.iter().any(|worker| worker.role == Role::Guardian && worker.ready)
     }
 
-    /// Signals the hook of this run.
-    pub fn signal_hook(&self, run: Run, signal: Signal) {
-        for worker in self.table.iter().filter(|worker| worker.role == Role::Hook(run)) {
+    /// Signals the hook of this run, or what takes its evidence.
+    pub fn signal_run(&self, run: Run, signal: Signal) {
+        for worker in self.table.iter().filter(|worker| worker.role.run() == Some(run)) {
             // A worker that has not got as far as to start its hook is itself what takes too long.
             let group = worker.hook_group.unwrap_or(worker.id);
             let _ = process::kill_group(group, signal);
@@ -141,8 +147,8 @@ impl Workers {
 
     /// Ends the worker of this run and its hook.
     pub fn abandon(&self, run: Run) {
-        self.signal_hook(run, Signal::KILL);
-        for worker in self.table.iter().filter(|worker| worker.role == Role::Hook(run)) {
+        self.signal_run(run, Signal::KILL);
+        for worker in self.table.iter().filter(|worker| worker.role.run() == Some(run)) {
             let _ = process::kill_group(worker.id, Signal::KILL);
         }
     }
@@ -165,6 +171,10 @@ impl Workers {
             Exit::Code(_) => HookEnd::NotStarted,
             Exit::Signal(_) => HookEnd::Ended(exit),
         });
+        // Killed in the middle of a look. Who is stopped must go on whatever becomes of those who look.
+        if let Some(held) = worker.holds {
+            let _ = process::kill(held, Signal::CONT);
+        }
         // A hook whose end was not told may still run, with nobody to watch its time.
         if let (Some(group), false) = (worker.hook_group, matches!(worker.end, Some(HookEnd::Ended(_)))) {
             let _ = process::kill_group(group, Signal::KILL);
@@ -174,7 +184,7 @@ impl Workers {
             log::warn!("cannot run /proc/self/exe: {error}; there is no worker for {}", worker.role.name());
             return Some(Finished { role: worker.role, end: HookEnd::NotStarted, output: None, written: false });
         }
-        if worker.end.is_none() && !worker.written && exit != Exit::Code(0) {
+        if worker.end.is_none() && !worker.written && !matches!(exit, Exit::Code(0) | Exit::Signal(Signal::KILL)) {
             log::warn!("the worker for {} was cut short: {}", worker.role.name(), Ending(exit));
         }
         Some(Finished { role: worker.role, end, output: worker.output, written: worker.written })
@@ -182,10 +192,24 @@ impl Workers {
 }
 
 impl Role {
+    /// The engine's number for it.
+    const fn run(self) -> Option<Run> {
+        match self {
+            Self::Hook(run) | Self::Evidence(run, _) => Some(run),
+            Self::Record(_) | Self::Unrecord | Self::Guardian => None,
+        }
+    }
+
+    const fn is_baseline(self) -> bool {
+        matches!(self, Self::Evidence(_, true))
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Hook(_) => "a hook",
+            Self::Evidence(..) => "the evidence",
             Self::Record(_) => "the record",
+            Self::Unrecord => "the helpers",
             Self::Guardian => "the brake",
         }
     }
@@ -204,6 +228,7 @@ impl Worker {
             hook_group: None,
             end: None,
             output: None,
+            holds: None,
             written: false,
             ready: false,
         }
@@ -237,12 +262,15 @@ impl Worker {
         let who = self.role;
         let run = match who {
             Role::Hook(run) => run.0,
-            Role::Record(_) | Role::Guardian => 0,
+            Role::Evidence(..) | Role::Record(_) | Role::Unrecord | Role::Guardian => 0,
         };
         match Report::parse(line) {
             Some(Report::Group(id)) => self.hook_group = ProcessId::new(id),
             Some(Report::Tail(text)) => log::info!("hook {run} | {text}"),
             Some(Report::Output(bytes, file)) => self.output = Some((file.to_owned(), bytes)),
+            Some(Report::Found(text)) if who.is_baseline() => log::debug!("{text}"),
+            Some(Report::Found(text)) => log::warn!("{text}"),
+            Some(Report::Holds(id)) => self.holds = ProcessId::new(id),
             Some(Report::Ready) => self.ready = true,
             Some(Report::Written) => self.written = true,
             Some(Report::Code(code)) => self.end = Some(HookEnd::Ended(Exit::Code(code))),

@@ -21,13 +21,16 @@
 pub mod descriptors;
 pub mod directory;
 pub mod entry;
+pub mod guise;
 pub mod mask;
 pub mod memory;
 pub mod output;
+pub mod pages;
 pub mod poll;
 pub mod process;
 pub mod schedule;
 pub mod signal;
+pub mod socket;
 pub mod spawn;
 pub mod stop_timer;
 pub mod terminal;

@@ -140,6 +140,8 @@ pub struct Options<'a> {
     pub descriptors: &'a [(BorrowedFd<'a>, RawFd)],
     /// SIGCHLD's disposition to be put back.
     pub child_disposition: Option<&'a ChildDisposition>,
+    /// `NAME=value`, in place of what the environment says of that name.
+    pub variable: Option<&'a CStr>,
 }
 
 /// A child that was started; whether its exec works is known later.
@@ -216,14 +218,14 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// EAGAIN or ENOMEM from fork(2), EMFILE or ENFILE from pipe2(2).
 pub fn spawn(program: &Program, options: &Options<'_>) -> io::Result<Child> {
     let (reader, writer) = pipe()?;
-    let mut listen = ListenPid::new();
+    let mut environment = Environment::new(options.variable);
     // SAFETY: memini has one thread, so the child is a complete copy; it only calls what follows.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         0 => {
             let code = prepare(options).err().unwrap_or_else(|| {
                 mask::restore();
-                program.exec(listen.environment())
+                program.exec(environment.pointers())
             });
             report(&writer, code);
         }
@@ -278,42 +280,60 @@ fn errno() -> i32 {
 
 /// The environment for the child. `LISTEN_PID` (sd_listen_fds(3)) names the process that the inherited sockets are
 /// for: where it names memini, it shall name the app.
-struct ListenPid {
+struct Environment {
+    /// `None`: memini's own as it is.
     variables: Option<Vec<*const c_char>>,
-    index: usize,
+    /// Where `LISTEN_PID` stands, if the child's is another one.
+    listen_pid: Option<usize>,
     text: [u8; LISTEN_PID_LENGTH],
 }
 
-impl ListenPid {
-    fn new() -> Self {
-        let mut this = Self { variables: None, index: 0, text: [0; LISTEN_PID_LENGTH] };
+impl Environment {
+    fn new(variable: Option<&CStr>) -> Self {
+        let mut this = Self { variables: None, listen_pid: None, text: [0; LISTEN_PID_LENGTH] };
         let own = process::own_id().get().to_string();
-        if std::env::var_os("LISTEN_PID").is_some_and(|value| value.as_bytes() == own.as_bytes()) {
-            let variables = environment_pointers();
-            let found = variables.iter().position(|variable| {
-                // SAFETY: entries of environ before its NULL are valid strings.
-                !variable.is_null() && unsafe { CStr::from_ptr(*variable) }.to_bytes().starts_with(LISTEN_PID)
+        let listens = std::env::var_os("LISTEN_PID").is_some_and(|value| value.as_bytes() == own.as_bytes());
+        if !listens && variable.is_none() {
+            return this;
+        }
+        let mut variables = environment_pointers();
+        if listens {
+            this.listen_pid = position(&variables, LISTEN_PID);
+        }
+        if let Some(variable) = variable {
+            let name = variable.to_bytes().split_inclusive(|byte| *byte == b'=').next().unwrap_or_default();
+            let index = position(&variables, name).unwrap_or_else(|| {
+                variables.push(ptr::null());
+                variables.len().saturating_sub(2)
             });
-            if let Some(index) = found {
-                this.index = index;
-                this.variables = Some(variables);
+            if let Some(place) = variables.get_mut(index) {
+                *place = variable.as_ptr();
             }
         }
+        this.variables = Some(variables);
         this
     }
 
     /// In the child: the environment with the child's own id in it.
-    fn environment(&mut self) -> *const *const c_char {
+    fn pointers(&mut self) -> *const *const c_char {
         let Some(variables) = &mut self.variables else {
             // SAFETY: nobody changes the environment: there is one thread, and it does not.
             return unsafe { environ };
         };
-        write_listen_pid(&mut self.text, std::process::id());
-        if let Some(place) = variables.get_mut(self.index) {
+        if let Some(place) = self.listen_pid.and_then(|index| variables.get_mut(index)) {
+            write_listen_pid(&mut self.text, std::process::id());
             *place = self.text.as_ptr().cast();
         }
         variables.as_ptr()
     }
+}
+
+/// Where the variable stands whose name, with `=`, is this.
+fn position(variables: &[*const c_char], name: &[u8]) -> Option<usize> {
+    variables.iter().position(|variable| {
+        // SAFETY: entries of environ before its NULL are valid strings.
+        !variable.is_null() && unsafe { CStr::from_ptr(*variable) }.to_bytes().starts_with(name)
+    })
 }
 
 /// The pointers of the environment, with the closing NULL.
@@ -349,6 +369,27 @@ mod tests {
         let mut text = [1; LISTEN_PID_LENGTH];
         write_listen_pid(&mut text, u32::MAX);
         assert_eq!(CStr::from_bytes_until_nul(&text).unwrap(), c"LISTEN_PID=4294967295");
+    }
+
+    #[test]
+    fn one_variable_of_the_childs_can_be_another_one() {
+        let strings = |environment: &mut Environment| {
+            let pointers = environment.variables.clone().unwrap();
+            assert_eq!(pointers.last(), Some(&ptr::null()));
+            let strings = pointers.iter().take(pointers.len() - 1);
+            // SAFETY: entries before the NULL are valid strings.
+            strings.map(|pointer| unsafe { CStr::from_ptr(*pointer) }.to_owned()).collect::<Vec<_>>()
+        };
+        let own = environment_pointers().len() - 1;
+        let mut new = Environment::new(Some(c"MEMINI_TEST_NONE=1"));
+        assert_eq!(
+            (strings(&mut new).len(), strings(&mut new).last().cloned()),
+            (own + 1, Some(c"MEMINI_TEST_NONE=1".into()))
+        );
+        let mut other = Environment::new(Some(c"PATH=/x"));
+        let paths: Vec<_> =
+            strings(&mut other).into_iter().filter(|text| text.to_bytes().starts_with(b"PATH=")).collect();
+        assert_eq!((strings(&mut other).len(), paths), (own, vec![c"PATH=/x".to_owned()]));
     }
 
     #[test]

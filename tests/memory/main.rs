@@ -4,6 +4,7 @@
 //! PID namespace unless it says otherwise.
 #![allow(missing_docs, reason = "tests are named as sentences")]
 
+mod evidence;
 mod healthy;
 mod hooks;
 mod inputs;

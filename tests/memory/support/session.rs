@@ -276,6 +276,21 @@ impl Session {
         children.trim().parse().expect("one child of unshare's")
     }
 
+    /// A child of memini's with these words in its command line, as it is outside.
+    pub fn child(&self, words: &str) -> i32 {
+        let children =
+            fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id())).expect("memini's children");
+        let has_words = |pid: &&str| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.replace('\0', " ").contains(words)
+        };
+        let child = children.split_whitespace().find(has_words);
+        child
+            .unwrap_or_else(|| panic!("no child with {words:?}; the log:\n{}", self.log.text()))
+            .parse()
+            .expect("a number")
+    }
+
     /// Its own folder; `memini` in it is --dir.
     pub fn place(&self) -> &Path {
         self.dir.path()

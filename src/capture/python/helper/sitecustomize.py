@@ -1,0 +1,309 @@
+"""memini's helper in a Python process, there because memini was started with `--helpers python`.
+
+One thread waits on a socket until memini asks which lines have allocated what is in use. It prints nothing, handles no signal,
+and leaves `sys.path`, `sys.modules` and an app's own `sitecustomize`, which it stands in front of, as they are without it.
+
+Also read by Python 2 and by PyPy, where it only makes way.
+"""
+import sys
+
+# Frames of traces that are sent at a time: between two parts the app goes on.
+PART = 20000
+# Lines that are kept when tracing ends before anybody has asked for them.
+KEPT = 200
+# Python 3.12 and later warn whoever forks a process with several threads. These count them after the hooks for the parent have
+# run, and not before (python/cpython issue 137109): the thread must not be started again by such a hook.
+COUNTS_LATE = (3, 13) <= sys.version_info < (3, 13, 10) or (3, 14) <= sys.version_info < (3, 14, 1)
+# What a list of all traces takes, as a multiple of what tracemalloc itself takes for them. Measured: 3.8 times.
+COST_OF_LIST = 4
+
+
+class Later(object):
+    """Does something at the collector's next run: this refers to itself, and nobody else to it."""
+
+    def __init__(self, what):
+        self.what, self.myself = what, self
+
+    def __del__(self):
+        self.what()
+
+
+class Helper(object):
+    def __init__(self):
+        # Looked up now: an app may replace what is in these modules, as gevent does.
+        import _signal
+        import _socket
+        import _thread
+        import _tracemalloc
+        import marshal
+        import posix
+        import time
+
+        self.signal, self.tracemalloc, self.posix, self.socket = _signal, _tracemalloc, posix, _socket
+        self.new_socket, self.dumps = _socket.socket, marshal.dumps
+        self.start_new_thread, self.get_native_id = _thread.start_new_thread, _thread.get_native_id
+        self.monotonic, self.sleep = time.monotonic, time.sleep
+        # Numbers of processes are given in every PID namespace, names of sockets once in a network namespace.
+        self.namespace = posix.readlink("/proc/self/ns/pid").strip("pid:[]")
+        self.listener = self.address = self.identity = self.thread = None
+        # Whether there may be a thread, whether it is to end, and how many threads of the app's are forking.
+        self.is_running, self.leaving, self.forks = False, False, 0
+        # Since when it traces, for how long and with how much memory at the most; None: it does not.
+        self.since = self.until = self.most = None
+        # What was found when tracing ended by itself, and how long it had lasted.
+        self.kept = None
+
+    def open(self):
+        """Opens the socket, or not: where that cannot be done, or where somebody else in this process has."""
+        self.listener = None
+        address = "\0memini-python-%s-%d" % (self.namespace, self.posix.getpid())
+        listener = self.new_socket(self.socket.AF_UNIX, self.socket.SOCK_DGRAM)
+        try:
+            listener.setsockopt(self.socket.SOL_SOCKET, self.socket.SO_PASSCRED, 1)
+            listener.bind(address.encode())
+            status = self.posix.fstat(listener.fileno())
+            self.listener, self.address, self.identity = listener, address.encode(), (status.st_dev, status.st_ino)
+        except OSError:
+            listener.close()
+
+    def start_thread(self):
+        if self.listener is None:
+            return
+        self.leaving, self.thread, self.is_running = False, None, True
+        # A signal that the app's threads block, to wait for it, must not be delivered here.
+        before = self.signal.pthread_sigmask(self.signal.SIG_BLOCK, self.signal.valid_signals())
+        try:
+            self.start_new_thread(self.serve, ())
+        except Exception:
+            self.is_running = False
+            self.close()
+        finally:
+            self.signal.pthread_sigmask(self.signal.SIG_SETMASK, before)
+
+    def close(self):
+        """An app that becomes a daemon closes what it does not know, and what it opens then gets the same number."""
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            if self.is_ours(listener):
+                listener.close()
+            else:
+                listener.detach()
+
+    def is_ours(self, listener):
+        try:
+            status = self.posix.fstat(listener.fileno())
+            return (status.st_dev, status.st_ino) == self.identity
+        except OSError:
+            return False
+
+    def serve(self):
+        try:
+            self.thread = self.get_native_id()
+            while not self.leaving:
+                self.serve_once()
+        except BaseException:
+            # There is no other socket to be had, or the interpreter is being torn down.
+            pass
+
+    def serve_once(self):
+        if not self.is_ours(self.listener):
+            self.close()
+            self.open()
+            if self.listener is None:
+                raise OSError
+        self.listener.settimeout(None if self.since is None else 1.0)
+        try:
+            words, answer = self.receive()
+        except TimeoutError:
+            words = answer = None
+        except OSError as error:
+            # Python before 3.10 has a class of its own for what takes too long.
+            if not isinstance(error, self.socket.timeout):
+                self.sleep(1.0)
+            words = answer = None
+        try:
+            self.end_in_time()
+            if answer is not None:
+                self.obey(words, answer)
+        except Exception:
+            # Who has asked sees that the answer ends early.
+            pass
+        finally:
+            if answer is not None:
+                answer.close()
+
+    def receive(self):
+        """The words of a command, and the socket for the answer; or nothing, if whoever sends it must not."""
+        library = self.socket
+        space = library.CMSG_SPACE(12) + library.CMSG_SPACE(4)
+        text, extras, _, _ = self.listener.recvmsg(256, space, library.MSG_CMSG_CLOEXEC)
+        descriptors, is_allowed = [], False
+        for level, kind, data in extras:
+            numbers = [int.from_bytes(data[at:at + 4], sys.byteorder) for at in range(0, len(data) - 3, 4)]
+            if level == library.SOL_SOCKET and kind == library.SCM_CREDENTIALS:
+                # The number 0 is a process of another namespace, whose root is not ours.
+                is_allowed = numbers[0] > 0 and numbers[1] in (0, self.posix.geteuid())
+            elif level == library.SOL_SOCKET and kind == library.SCM_RIGHTS:
+                descriptors += numbers
+        try:
+            if is_allowed and len(descriptors) == 1:
+                answer = self.new_socket(library.AF_UNIX, library.SOCK_STREAM, 0, descriptors[0])
+                descriptors = []
+                return text.split(), answer
+        finally:
+            # Anybody may send some.
+            for descriptor in descriptors:
+                self.posix.close(descriptor)
+        return None, None
+
+    def obey(self, words, answer):
+        answer.settimeout(5.0)
+        if words[0] == b"start":
+            frames, seconds, most = (int(word) for word in words[1:])
+            self.tell(answer, self.start(frames, seconds, most))
+        elif words[0] == b"dump":
+            self.dump(answer, int(words[1]))
+        elif words[0] == b"stop":
+            self.stop()
+            self.kept = None
+            self.tell(answer, "idle")
+
+    def tell(self, answer, state, seconds=None):
+        if seconds is None:
+            seconds = 0 if self.since is None else self.monotonic() - self.since
+        self.send(answer, ("%s %d %d\n" % (state, seconds, self.tracemalloc.get_tracemalloc_memory())).encode())
+
+    def send(self, answer, data):
+        answer.sendall(data, self.socket.MSG_NOSIGNAL)
+
+    def start(self, frames, seconds, most):
+        if not self.tracemalloc.is_tracing():
+            self.tracemalloc.start(frames)
+            self.since, self.kept = self.monotonic(), None
+        elif self.since is None:
+            return "app"
+        self.until, self.most = self.monotonic() + seconds, most
+        return "own"
+
+    def stop(self):
+        """Ends what was started here, not what the app itself traces."""
+        if self.since is not None:
+            self.since = None
+            self.tracemalloc.stop()
+
+    def end_in_time(self):
+        """Tracing does not outlast its time or its memory, whether or not memini is still there."""
+        if self.since is None:
+            return
+        lasted = self.monotonic() - self.since
+        if self.tracemalloc.get_tracemalloc_memory() > self.most or self.monotonic() > self.until:
+            traces = []
+            try:
+                traces = self.tracemalloc._get_traces()
+            finally:
+                self.stop()
+            lines = {}
+            for trace in traces:
+                sums = lines.setdefault(trace[2], [0, 0])
+                sums[0] += 1
+                sums[1] += trace[1]
+            lines = [(sums[0], sums[1], stack) for stack, sums in lines.items()]
+            lines.sort(key=lambda line: line[1], reverse=True)
+            self.kept = lines[:KEPT], lasted
+
+    def dump(self, answer, room):
+        if not self.tracemalloc.is_tracing():
+            self.since = None
+            if self.kept is None:
+                return self.tell(answer, "idle")
+            lines, lasted = self.kept
+            self.tell(answer, "kept", lasted)
+            return self.send_list(answer, list(lines))
+        if self.tracemalloc.get_tracemalloc_memory() * COST_OF_LIST > room:
+            return self.tell(answer, "large")
+        self.tell(answer, "app" if self.since is None else "own")
+        self.send_list(answer, self.tracemalloc._get_traces())
+
+    def send_list(self, answer, items):
+        """Parts with their lengths before them, the length 0 after the last."""
+        count = max(1, PART // self.tracemalloc.get_traceback_limit())
+        while items:
+            part = items[-count:]
+            del items[-count:]
+            data = self.dumps(part, 4)
+            self.send(answer, len(data).to_bytes(4, "little") + data)
+            if self.leaving:
+                return
+        self.send(answer, bytes(4))
+
+    def before_fork(self):
+        """Whoever forks is alone, as without the helper, and is not warned of a thread that is none of the app's."""
+        self.forks += 1
+        self.leaving = True
+        try:
+            if self.is_running:
+                self.listener.sendto(b"", self.socket.MSG_DONTWAIT, self.address)
+        except Exception:
+            # Its queue is full, which wakes it as well; or it has ended.
+            pass
+        try:
+            # The thread has ended only when the kernel says so. A second is long enough: a warning is no disaster.
+            give_up = self.monotonic() + 1.0
+            while self.is_running and self.monotonic() < give_up:
+                if self.thread is not None:
+                    self.posix.stat("/proc/self/task/%d" % self.thread)
+                self.sleep(0.0001)
+        except OSError:
+            self.is_running = False
+
+    def after_fork_in_parent(self):
+        self.forks -= 1
+        if COUNTS_LATE:
+            Later(self.resume)
+        else:
+            self.resume()
+
+    def resume(self):
+        # While another thread forks as well, the last one starts it again.
+        if self.forks == 0 and not self.is_running:
+            self.start_thread()
+
+    def after_fork_in_child(self):
+        self.forks, self.is_running = 0, False
+        self.close()
+        self.open()
+        self.start_thread()
+
+
+def arm():
+    if sys.version_info < (3, 8) or sys.implementation.name != "cpython":
+        return
+    try:
+        helper = Helper()
+        helper.open()
+        helper.start_thread()
+        if sys.version_info >= (3, 12):
+            helper.posix.register_at_fork(
+                before=helper.before_fork,
+                after_in_parent=helper.after_fork_in_parent,
+                after_in_child=helper.after_fork_in_child,
+            )
+        else:
+            helper.posix.register_at_fork(after_in_child=helper.after_fork_in_child)
+    except Exception:
+        # Without /proc, sockets, threads or memory for them the app goes on without a helper.
+        pass
+
+
+def make_way():
+    """As if this file and its folder had never been there. Python 2 would empty a module that nobody holds any more."""
+    folder = __file__.rpartition("/")[0]
+    sys.path[:] = [path for path in sys.path if path != folder]
+    sys.path_importer_cache.pop(folder, None)
+    return sys.modules.pop(__name__, None)
+
+
+arm()
+myself = make_way()
+# The app's own, if it has one. If not, site, which imports this file, expects just the error that it then gets.
+import sitecustomize  # noqa: E402,F401

@@ -1,0 +1,201 @@
+//! All that is known at one moment: the group's composition, every process of the tree, the largest of them in depth.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::census::{Census, Refusal};
+use super::proc::descriptors::Tables;
+use super::proc::systemv::Segments;
+use super::proc::tmpfs::{self, Mount};
+use super::proc::{Identity, Process};
+
+/// The kind and version of the object.
+pub const SCHEMA: &str = "memini.snapshot/1";
+
+/// How many processes are looked at at all, and how many in depth.
+const LOOKED_AT: usize = 256;
+pub const IN_DEPTH: usize = 5;
+
+/// How long the files on tmpfs are looked at.
+const MOUNTS: Duration = Duration::from_millis(200);
+
+/// The group's memory by kind; bytes. What a group does not tell is 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Composition {
+    /// All of it.
+    pub usage: u64,
+    /// What the kernel enforces.
+    pub limit: Option<u64>,
+    /// Heaps, stacks.
+    pub anon: u64,
+    /// tmpfs and shared memory.
+    pub shmem: u64,
+    /// Page cache that can be let go.
+    pub clean: u64,
+    /// Kernel objects that cannot be freed.
+    pub slab_unreclaimable: u64,
+    /// Kernel stacks of threads.
+    pub kernel_stack: u64,
+    /// Page tables.
+    pub pagetables: u64,
+    /// Socket buffers.
+    pub sock: u64,
+}
+
+/// One process, and what its runtime holds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// What the kernel knows.
+    #[serde(flatten)]
+    pub process: Process,
+    /// What a recipe found.
+    pub census: Option<Census>,
+    /// Why there is no census, where one was to be expected.
+    pub no_census: Option<String>,
+}
+
+/// One moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Milliseconds since 1970, by the machine's clock.
+    pub taken_ms: u64,
+    /// The group's, where it can be read.
+    pub composition: Option<Composition>,
+    /// How many processes there are.
+    pub process_count: u64,
+    /// Those that were looked at, the largest first.
+    pub processes: Vec<Look>,
+    /// The tmpfs mounts that hold anything.
+    pub mounts: Vec<Mount>,
+    /// System V memory that no process has attached.
+    #[serde(default)]
+    pub segments: Segments,
+}
+
+/// A recipe's census.
+pub type Recipe<'a> = &'a dyn Fn(i32) -> Result<Census, Refusal>;
+
+impl Snapshot {
+    /// Looks at these processes; in depth at those that have grown most since `before`, or at the largest.
+    pub fn take(pids: &[i32], composition: Option<Composition>, before: Option<&Self>, recipes: &[Recipe<'_>]) -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let mut sockets = Tables::default();
+        let mut looks: Vec<Look> = pids
+            .iter()
+            .take(LOOKED_AT)
+            .filter_map(|pid| Process::look_at(*pid, &mut sockets).ok())
+            .map(|process| Look { process, ..Look::default() })
+            .collect();
+        looks.sort_by_key(|look| std::cmp::Reverse(look.process.held()));
+        let mut order: Vec<usize> = (0..looks.len()).collect();
+        if let Some(before) = before {
+            let then = before.held();
+            order.sort_by_key(|index| {
+                let growth = looks.get(*index).map(|look| look.process.growth_since(&then));
+                std::cmp::Reverse(growth.unwrap_or(0))
+            });
+        }
+        for index in order.into_iter().take(IN_DEPTH) {
+            if let Some(look) = looks.get_mut(index) {
+                look.look_deeper(recipes);
+            }
+        }
+        let deadline = Instant::now().checked_add(MOUNTS);
+        let first = pids.first().zip(deadline);
+        Self {
+            schema: SCHEMA.to_owned(),
+            taken_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            composition,
+            process_count: pids.len() as u64,
+            processes: looks,
+            mounts: first.and_then(|(pid, deadline)| tmpfs::mounts(*pid, deadline).ok()).unwrap_or_default(),
+            segments: pids.first().and_then(|pid| Segments::of(*pid).ok()).unwrap_or_default(),
+        }
+    }
+
+    /// What each process holds.
+    pub fn held(&self) -> HashMap<Identity, u64> {
+        self.processes.iter().map(|look| (look.process.identity, look.process.held())).collect()
+    }
+
+    /// The same process, if it was there.
+    pub fn find(&self, identity: Identity) -> Option<&Look> {
+        self.processes.iter().find(|look| look.process.identity == identity)
+    }
+}
+
+impl Process {
+    /// What it holds that cannot be let go; bytes.
+    pub fn held(&self) -> u64 {
+        self.memory
+            .as_ref()
+            .map_or(0, |memory| memory.kinds.values().fold(0, |sum: u64, kind| sum.saturating_add(*kind)))
+    }
+
+    fn growth_since(&self, then: &HashMap<Identity, u64>) -> u64 {
+        self.held().saturating_sub(then.get(&self.identity).copied().unwrap_or(0))
+    }
+}
+
+impl Look {
+    fn look_deeper(&mut self, recipes: &[Recipe<'_>]) {
+        for recipe in recipes {
+            match recipe(self.process.identity.pid) {
+                Ok(census) => {
+                    self.census = Some(census);
+                    return;
+                }
+                Err(Refusal::NotMine) => {}
+                Err(Refusal::Cannot(why)) => {
+                    self.no_census = Some(why);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_grown_most_is_looked_at_in_depth() {
+        let mut children: Vec<_> =
+            (0..8).map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+        let pids: Vec<i32> = children.iter().map(|child| child.id().cast_signed()).collect();
+        let first = Snapshot::take(&pids, None, None, &[]);
+        assert_eq!((first.processes.len(), first.process_count), (8, 8));
+        // As if two of them had held nothing before, and the others a gigabyte.
+        let mut before = first.clone();
+        for look in &mut before.processes {
+            let kinds = &mut look.process.memory.as_mut().unwrap().kinds;
+            kinds.clear();
+            if !pids[3..5].contains(&look.process.identity.pid) {
+                kinds.insert(Default::default(), 1 << 30);
+            }
+        }
+        let asked = std::cell::RefCell::new(Vec::new());
+        let recipe = |pid: i32| {
+            asked.borrow_mut().push(pid);
+            Err(if pid == pids[3] { Refusal::Cannot("it sleeps".into()) } else { Refusal::NotMine })
+        };
+        let second = Snapshot::take(&pids, None, Some(&before), &[&recipe]);
+        let mut deep = asked.take();
+        assert_eq!(deep.len(), IN_DEPTH);
+        deep.truncate(2);
+        deep.sort_unstable();
+        assert_eq!(deep, pids[3..5]);
+        let refused = second.processes.iter().find(|look| look.no_census.is_some()).unwrap();
+        assert_eq!(refused.process.identity.pid, pids[3]);
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(Snapshot::take(&pids, None, None, &[]).processes, []);
+    }
+}

@@ -1,0 +1,27 @@
+"""The collector was switched off, for speed, and what refers to itself in a ring is never freed."""
+import gc
+
+import zoo
+
+gc.disable()
+
+
+class Node:
+    def __init__(self, text):
+        self.text, self.child = text, Child(self)
+
+
+class Child:
+    def __init__(self, parent):
+        self.parent = parent
+
+
+def parse(count):
+    for number in range(count):
+        Node(f"element {number} " * 10)
+
+
+parse(2_000)
+zoo.steady()
+parse(200_000)
+zoo.done()

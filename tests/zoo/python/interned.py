@@ -1,0 +1,18 @@
+"""Names that come from outside are interned and kept."""
+import sys
+
+import zoo
+
+names = set()
+
+
+def seen(name):
+    names.add(sys.intern(name))
+
+
+for number in range(10_000):
+    seen(f"com.example.measurement.{number}")
+zoo.steady()
+for number in range(10_000, 600_000):
+    seen(f"com.example.measurement.{number}")
+zoo.done()
