@@ -41,6 +41,11 @@ impl Recipes {
         ("jvm", Self { jvm: true, ..Self::NONE }),
     ];
 
+    /// Whether all of these are among them.
+    pub fn has(self, other: Self) -> bool {
+        self.and(other) == self
+    }
+
     /// Both together.
     pub const fn and(self, other: Self) -> Self {
         Self { python: self.python | other.python, jvm: self.jvm | other.jvm }

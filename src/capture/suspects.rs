@@ -135,6 +135,8 @@ type Amounts = HashMap<Key, Amount>;
 
 fn take_apart(snapshot: &Snapshot) -> Amounts {
     let mut amounts = Amounts::new();
+    // What lies on a tmpfs may be others' and charged to them: a machine's, or another container's.
+    let shared = snapshot.composition.map_or(u64::MAX, |composition| composition.shmem);
     let mut add = |key, bytes: u64, count: Option<u64>| {
         let amount: &mut Amount = amounts.entry(key).or_default();
         amount.bytes = amount.bytes.saturating_add(bytes);
@@ -154,7 +156,7 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
         for (name, bytes) in look.process.memory.iter().flat_map(|memory| &memory.names) {
             // Files of a mounted tmpfs are counted where they are, mapped or not.
             if !name.starts_with("/dev/shm/") && !name.starts_with("[anon:") {
-                add(Key::Shared(name.clone()), *bytes, None);
+                add(Key::Shared(name.clone()), shared.min(*bytes), None);
             }
         }
         let Some(census) = &look.census else { continue };
@@ -183,9 +185,9 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
         }
     }
     for mount in &snapshot.mounts {
-        add(Key::Mount(mount.path.clone()), mount.used, Some(mount.files));
+        add(Key::Mount(mount.path.clone()), shared.min(mount.used), Some(mount.files));
     }
-    add(Key::Segments, snapshot.segments.bytes, Some(snapshot.segments.count));
+    add(Key::Segments, shared.min(snapshot.segments.bytes), Some(snapshot.segments.count));
     if let Some(composition) = &snapshot.composition {
         for (name, bytes) in kernel(composition) {
             add(Key::Kernel(name), bytes, None);
@@ -844,6 +846,20 @@ mod tests {
         let (what, findings) = top(&[&before, &after]);
         assert_eq!(what, "System V segments that nobody has attached");
         assert_eq!(findings.place, "100% shared memory");
+    }
+
+    #[test]
+    fn files_in_memory_that_are_charged_to_others_are_not_ours() {
+        let at = |seconds, used, shmem| {
+            let mut here = snapshot(seconds, vec![look(5, "app", 50)]);
+            here.composition = Some(Composition { shmem: shmem * MIB, ..Composition::default() });
+            here.mounts = vec![Mount { path: "/dev/shm".into(), used: used * MIB, files: 3, ..Mount::default() }];
+            here
+        };
+        let findings = find(&[&at(0, 900, 0), &at(60, 2000, 0)]);
+        assert_eq!((findings.suspects.len(), &findings.place[..]), (0, "nothing has grown"));
+        let (what, findings) = top(&[&at(0, 900, 0), &at(60, 1000, 100)]);
+        assert_eq!((&what[..], findings.suspects[0].growth), ("files in /dev/shm", Some(100 * MIB as i64)));
     }
 
     #[test]

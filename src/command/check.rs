@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use serde::Serialize;
 
+use crate::capture::probe::Armed;
 use crate::cgroup::choose::{self, Choice};
 use crate::cgroup::discovery::Hierarchy;
 use crate::cgroup::parse;
 use crate::cgroup::reading::{Level, Scope};
 use crate::cgroup::source::Source;
 use crate::cli::check_dir;
+use crate::config::Recipes;
 use crate::engine::gauge::measure;
 use crate::engine::settings::GaugeKind;
 use crate::process::list::List;
@@ -92,12 +94,21 @@ struct Report {
     /// `pid-1`, `subreaper` or `neither`.
     role: &'static str,
     process_tree: ProcessTree,
+    evidence: Evidence,
     /// As `uname -r` says.
     kernel: Option<String>,
     /// Cores that memini may run on.
     cores: u32,
     /// Cores that the CPU quota leaves, rounded down, at least 1.
     cores_in_quota: Option<usize>,
+}
+
+/// The built-in recipes that may do here what they do.
+#[derive(Clone, Debug, Serialize)]
+struct Evidence {
+    recipes: Vec<&'static str>,
+    /// Why one of them is missing.
+    problem: Option<String>,
 }
 
 /// Where memory is read and what limits it.
@@ -190,6 +201,7 @@ impl Report {
             scheduling: scheduling(granted.latency, kernel.as_deref()),
             role: granted.role,
             process_tree: ProcessTree::new(root),
+            evidence: Evidence::new(root),
             kernel,
             cores: schedule::usable_cores(),
             cores_in_quota: std::thread::available_parallelism().ok().map(Into::into),
@@ -211,6 +223,14 @@ fn reason_against(choice: &Choice, soft_limit: Option<u64>) -> Option<String> {
     }
     let bounded = soft_limit.is_some() || choice.first.levels().iter().any(|level| level.limit.is_some());
     (!bounded).then(|| "there is no limit, and the machine does not tell how much memory it has left".to_owned())
+}
+
+impl Evidence {
+    fn new(root: &Path) -> Self {
+        let armed = Armed::of(Recipes::ALL, root);
+        let names = Recipes::NAMES.iter().filter(|(_, one)| armed.recipes.has(*one));
+        Self { recipes: names.map(|(name, _)| *name).collect(), problem: armed.problem }
+    }
 }
 
 impl Memory {

@@ -5,12 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::hook::names_folder;
+use crate::capture::probe::Armed;
 use crate::cgroup::choose::{self, Choice};
 use crate::cgroup::held::Held;
 use crate::cgroup::reading::Scope;
 use crate::cgroup::source::{Depth, Source};
 use crate::cli::{check_ascending, check_dir};
-use crate::config::{Config, Hook, Recipes};
+use crate::config::{Config, Hook};
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
 use crate::injected;
@@ -265,15 +266,13 @@ fn announce(config: &Config, app: &App, choice: Option<&Choice>) {
         1 => "1 hook".to_owned(),
         count => format!("{count} hooks"),
     };
-    let evidence = match config.capture {
-        Some(Recipes::ALL) => "",
-        Some(Recipes::NONE) => "evidence of the kernel's only, ",
-        Some(_) => "some of the evidence, ",
-        None => "no evidence, ",
-    };
+    let evidence = config.capture.map_or_else(
+        || "no evidence".to_owned(),
+        |recipes| format!("evidence {}", Armed::of(recipes, "/".as_ref()).text()),
+    );
     let dry_run = if config.dry_run { ", dry run" } else { "" };
     log::info!(
-        "{version}, process {own}, runs {name} as process {}: {}, {limit}{ladder}; {evidence}{hooks}{dry_run}, folder {}",
+        "{version}, process {own}, runs {name} as process {}: {}, {limit}{ladder}; {evidence}; {hooks}{dry_run}, folder {}",
         app.id(),
         choice.description,
         config.dir.display()

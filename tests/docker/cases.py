@@ -386,13 +386,25 @@ def dockerfile_example(bench):
     folder = bench.folder()
     container = bench.container("--memory=256m", f"--volume={folder}:/tmp/memini", EXAMPLE)
     container.ends_with(75)
-    container.says("capture hook 1 begins: /app/ask-for-sites", "leak.py: SIGTERM: ", "leaving cleanly")
-    sites = list(folder.glob("incidents/*/artifacts/tracemalloc-capture.txt"))
-    expect("the number of lists of allocation sites", len(sites), 1)
-    lines = (Path(__file__).resolve().parents[2] / "examples" / "leak.py").read_text().splitlines()
-    leak = 1 + next(number for number, line in enumerate(lines) if line.endswith("# the leak"))
-    expect("the first allocation site", sites[0].read_text().splitlines()[0].split()[-1], f"leak.py:{leak}")
-    expect("the incident", (sites[0].parents[1] / "incident.json").exists(), True)
+    container.says("__main__.CACHE: dict", "leak.py: SIGTERM: ", "leaving cleanly")
+    incidents = list(folder.glob("incidents/*/incident.json"))
+    expect("the number of incidents", len(incidents), 1)
+    evidence = json.loads(incidents[0].read_text())["evidence"]
+    expect("the first suspect", evidence["suspects"][0]["what"], "__main__.CACHE: dict")
+    expect("the file it stands in", (incidents[0].parent / evidence["file"]).exists(), True)
+
+
+@case("memini capture: beside a running memini by docker exec, compared with what it saw before")
+def capture_beside(bench):
+    bench.needs("example")
+    container = bench.container("--memory=256m", EXAMPLE, "python", "leak.py", "--rate", "3")
+    container.says("exchange rates loaded")
+    before = container.execute("/memini", "capture", "--json")
+    expect("the processes", [one["comm"] for one in json.loads(before)["processes"]][:1], ["python"])
+    container.grows(20 << 20)
+    text = container.execute("/memini", "capture", "--since", "/dev/stdin", input=before)
+    if "__main__.CACHE: dict" not in text.splitlines()[1]:
+        raise Wrong(f"what memini capture says: {text}")
 
 
 @case("-it: job control, Ctrl-C, the window's size")

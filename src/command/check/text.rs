@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Dir, LevelReport, Memory, MemoryLock, ProcessTree, Report};
+use super::{Dir, Evidence, LevelReport, Memory, MemoryLock, ProcessTree, Report};
 use crate::units::Size;
 
 /// Room for the longest name and a gap.
@@ -20,6 +20,7 @@ pub fn render(report: &Report) -> String {
     lines.add("scheduling", scheduling(report.scheduling));
     lines.add("role", role(report.role));
     lines.add("processes", &processes(&report.process_tree));
+    lines.add("evidence", &evidence(&report.evidence));
     lines.add("kernel", report.kernel.as_deref().unwrap_or("unknown"));
     lines.add("cores", &cores(report));
     let reason = report.reason.as_deref();
@@ -168,6 +169,11 @@ fn processes(tree: &ProcessTree) -> String {
         None => format!("can be read{hidden}"),
         Some(problem) => format!("{problem}{hidden}"),
     }
+}
+
+fn evidence(evidence: &Evidence) -> String {
+    let problem = evidence.problem.as_ref().map_or_else(String::new, |problem| format!(" (not python: {problem})"));
+    format!("{}{problem}", evidence.recipes.join(", "))
 }
 
 fn cores(report: &Report) -> String {
