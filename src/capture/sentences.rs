@@ -21,12 +21,22 @@ pub fn lines(findings: &Findings) -> Vec<String> {
 
 /// `+9.4 MiB  __main__.data: list, 12000001 (+9400000), +1.2 MiB/s [heap of CPython 3.11.2, python3 7]`
 pub fn line(suspect: &Suspect) -> String {
-    let mut text = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), |growth| Signed(growth).to_string());
+    let mut amount = amount(suspect);
     // Writing to a String cannot fail.
     if let Some(bytes) = suspect.up_to {
-        let _ = write!(text, ", up to +{} with what it holds", Size(bytes));
+        let _ = write!(amount, ", up to +{} with what it holds", Size(bytes));
     }
-    let _ = write!(text, "  {}", plain(&suspect.what));
+    format!("{amount}  {}", who(suspect))
+}
+
+/// By how much it has grown, or what it takes.
+pub fn amount(suspect: &Suspect) -> String {
+    suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), |growth| Signed(growth).to_string())
+}
+
+/// What it is, how many there are, and where.
+pub fn who(suspect: &Suspect) -> String {
+    let mut text = plain(&suspect.what);
     if let Some(count) = suspect.count {
         let _ = write!(text, ", {count}");
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::capture::census::{Census, Refusal};
 use crate::capture::proc::memory::Kind;
+use crate::capture::sentences::{self, Signed, plain};
 use crate::capture::snapshot::{Composition, IN_DEPTH, Look, SCHEMA, Snapshot};
 use crate::capture::suspects::{Findings, Suspect, find};
 use crate::capture::{jvm, python};
@@ -170,31 +171,19 @@ fn text(snapshot: &Snapshot, findings: &Findings) -> String {
     for mount in &snapshot.mounts {
         let _ = write!(text, "\n{}: {} in memory, {} files\n", mount.path, Size(mount.used), mount.files);
         for (name, bytes) in &mount.largest {
-            let _ = writeln!(text, "{:>12}  {}", Size(*bytes).to_string(), name.escape_debug());
+            let _ = writeln!(text, "{:>12}  {}", Size(*bytes).to_string(), plain(name));
         }
     }
     text
 }
 
 fn suspect_line(text: &mut String, suspect: &Suspect) {
-    let amount = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), |growth| Signed(growth).to_string());
-    let _ = write!(text, "{amount:>12}  {}", suspect.what.escape_debug());
-    if let Some(count) = suspect.count {
-        let _ = write!(text, ", {count}");
-    }
-    if let Some(growth) = suspect.count_growth {
-        let _ = write!(text, " ({growth:+})");
-    }
-    let _ = write!(text, " [{}", suspect.place.escape_debug());
-    if let Some(who) = &suspect.process {
-        let _ = write!(text, ", {} {}", who.comm.escape_debug(), who.pid);
-    }
-    text.push_str("]\n");
+    let _ = writeln!(text, "{:>12}  {}", sentences::amount(suspect), sentences::who(suspect));
 }
 
 fn process(text: &mut String, look: &Look) {
     let process = &look.process;
-    let _ = write!(text, "\n{} {}: ", process.comm.escape_debug(), process.identity.pid);
+    let _ = write!(text, "\n{} {}: ", plain(&process.comm), process.identity.pid);
     let Some(memory) = &process.memory else {
         text.push_str("its memory may not be read\n");
         return;
@@ -205,10 +194,11 @@ fn process(text: &mut String, look: &Look) {
         .filter(|(_, bytes)| **bytes > 0)
         .map(|(kind, bytes)| format!("{} {}", Size(*bytes), kind_name(*kind)))
         .collect();
-    let _ = writeln!(text, "holds {} ({}), {} threads", Size(process.held()), kinds.join(", "), process.threads);
+    let _ =
+        writeln!(text, "holds {} ({}), {}", Size(process.held()), kinds.join(", "), number(process.threads, "thread"));
     if let Some(descriptors) = &process.descriptors {
         let kinds: Vec<String> = descriptors.kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let _ = writeln!(text, "    {} descriptors: {}", descriptors.count, kinds.join(", ").escape_debug());
+        let _ = writeln!(text, "    {} descriptors: {}", descriptors.count, plain(&kinds.join(", ")));
         for (bytes, place) in [(descriptors.deleted_bytes, "on disk"), (descriptors.deleted_memory, "in memory")] {
             if bytes > 0 {
                 let _ = writeln!(text, "    deleted files that are still open hold {} {place}", Size(bytes));
@@ -228,7 +218,7 @@ fn process(text: &mut String, look: &Look) {
             text,
             "{:>12}  {}: {}, {} items",
             Size(holder.bytes).to_string(),
-            name.escape_debug(),
+            plain(name),
             holder.kind,
             holder.items
         );
@@ -238,13 +228,18 @@ fn process(text: &mut String, look: &Look) {
             text,
             "{:>12}  {}, {} objects",
             Size(group.bytes).to_string(),
-            group.name.escape_debug(),
+            plain(&group.name),
             group.instances
         );
     }
     for remark in &census.remarks {
         let _ = writeln!(text, "    {remark}");
     }
+}
+
+/// `1 thread`, `2 threads`.
+fn number(count: u64, name: &str) -> String {
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
 const fn kind_name(kind: Kind) -> &'static str {
@@ -254,16 +249,6 @@ const fn kind_name(kind: Kind) -> &'static str {
         Kind::Anonymous => "anonymous",
         Kind::Shared => "shared",
         Kind::File => "private copies of files",
-    }
-}
-
-/// Bytes with their sign.
-struct Signed(i64);
-
-impl std::fmt::Display for Signed {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let sign = if self.0 < 0 { '-' } else { '+' };
-        write!(out, "{sign}{}", Size(self.0.unsigned_abs()))
     }
 }
 
@@ -293,7 +278,7 @@ mod tests {
         let text = ask(&[me], Some(path), false).unwrap();
         let first = text.lines().next().unwrap();
         assert!(first.starts_with('+') && first.contains("private memory of "), "{text}");
-        assert!(text.lines().nth(1).unwrap().contains("anonymous memory [private memory, "), "{text}");
+        assert!(text.lines().nth(1).unwrap().contains("  anonymous memory, "), "{text}");
         assert_eq!(std::hint::black_box(held)[0], 1);
     }
 

@@ -276,6 +276,10 @@ class Container:
             if text in self.log():
                 raise Wrong(f"the log has {text!r}")
 
+    def execute(self, *words, stdin=None):
+        """Runs a command beside PID 1: its standard output."""
+        return self.engine.run("exec", *([] if stdin is None else ["--interactive"]), self.name, *words, stdin=stdin)
+
     def end(self):
         """Waits for its end. The exit code, as the engine reports it."""
         code = json.loads(self.engine.ask("POST", f"/containers/{self.name}/wait"))["StatusCode"]
