@@ -9,6 +9,7 @@ mod cache;
 mod check;
 mod clock;
 mod events;
+mod evidence;
 mod groups;
 #[path = "../memory/healthy.rs"]
 mod healthy;
