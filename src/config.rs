@@ -77,6 +77,21 @@ pub struct Heavy {
     pub live: bool,
 }
 
+/// How much evidence is kept below DIR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeping {
+    /// `--keep-incidents`: the first one and the newest, so many in all.
+    pub incidents: u32,
+    /// `--keep-dumps`: the same of heap dumps.
+    pub dumps: u32,
+    /// `--max-artifact`: the largest file; bytes.
+    pub artifact: u64,
+    /// `--max-total`: all incidents together; bytes.
+    pub total: u64,
+    /// `--keep-free`: what a heap dump leaves free on the disk; bytes.
+    pub free: u64,
+}
+
 /// What memini puts into the app's processes to learn more from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Helpers {
@@ -120,6 +135,8 @@ pub struct Config {
     pub capture: Option<Recipes>,
     /// `--heavy`, `--max-pause`, `--redact`, `--live`.
     pub heavy: Heavy,
+    /// `--keep-incidents`, `--keep-dumps`, `--max-artifact`, `--max-total`, `--keep-free`.
+    pub keeping: Keeping,
     /// `--baseline-after`.
     pub baseline_after: Duration,
     /// `--helpers`.

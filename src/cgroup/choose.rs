@@ -63,6 +63,16 @@ pub fn open(root: &Path, soft_limit: bool) -> (Box<dyn Source>, Choice) {
     (source, choice)
 }
 
+/// What the own group holds, read once, and the lowest limit; `None` where the kernel enforces none. Unlike [`open`] it looks
+/// at no process, of which a machine may have thousands.
+pub fn limited(root: &Path) -> Option<(Reading, u64)> {
+    let mut cgroup = open_cgroup(root, &discovery::discover(root))?.ok()?;
+    let (limit, _) = cgroup.limit?;
+    let mut reading = Reading::new();
+    cgroup.source.read(Depth::Full, &mut reading).ok()?;
+    Some((reading, limit))
+}
+
 fn choose(root: &Path, soft_limit: bool, choice: &mut Choice) -> Box<dyn Source> {
     let cgroup = match open_cgroup(root, &choice.discovery) {
         Some(Ok(cgroup)) => Some(cgroup),
@@ -214,6 +224,17 @@ mod tests {
         let scopes = |reading: &Reading| reading.levels().iter().map(|level| level.scope).collect::<Vec<_>>();
         assert_eq!(scopes(&choice.first), scopes(&reading));
         scopes(&reading)
+    }
+
+    #[test]
+    fn what_a_limited_group_holds_is_read_without_a_look_at_processes() {
+        let root = machine("209715200\n", true);
+        let (reading, limit) = limited(root.path()).unwrap();
+        let own = reading.levels().iter().find(|level| level.scope == Scope::Own).unwrap();
+        let (_, choice) = open(root.path(), false);
+        let expected = choice.first.levels().iter().find(|level| level.scope == Scope::Own).unwrap();
+        assert_eq!((own.usage, own.stat, Some(limit)), (expected.usage, expected.stat, choice.limit));
+        assert!(limited(machine("max\n", true).path()).is_none());
     }
 
     #[test]

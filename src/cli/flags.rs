@@ -264,6 +264,33 @@ flags! {
         brief: "heap dumps of what is reachable only",
         detail: "That costs the JVM a full collection of garbage before.",
     };
+    KEEP_INCIDENTS Flag {
+        long: "keep-incidents", short: None, takes: Takes::Value("N"), default: "20", heading: Heading::Evidence,
+        brief: "how many incidents are kept: the first and the newest",
+        detail: "What is older than the newest and younger than the first is removed, with its artifacts. In a folder that is \
+                 shared, what another host has written to within the last hour stays.",
+    };
+    KEEP_DUMPS Flag {
+        long: "keep-dumps", short: None, takes: Takes::Value("N"), default: "3", heading: Heading::Evidence,
+        brief: "how many heap dumps are kept: the first and the newest",
+        detail: "Of all incidents together.",
+    };
+    MAX_ARTIFACT Flag {
+        long: "max-artifact", short: None, takes: Takes::Value("SIZE"), default: "1GiB", heading: Heading::Evidence,
+        brief: "the largest heap dump, compressed",
+        detail: "It is cut off there, and most readers refuse the rest. What a hook prints is cut off at 1MiB.",
+    };
+    MAX_TOTAL Flag {
+        long: "max-total", short: None, takes: Takes::Value("SIZE"), default: "4GiB", heading: Heading::Evidence,
+        brief: "what all incidents together may take",
+        detail: "Old heap dumps are removed first, then old incidents, the first one last. Where that does not make enough room, \
+                 no heap dump is taken.",
+    };
+    KEEP_FREE Flag {
+        long: "keep-free", short: None, takes: Takes::Value("SIZE"), default: "256MiB", heading: Heading::Evidence,
+        brief: "how much of the disk a heap dump leaves free",
+        detail: "0 for nothing.",
+    };
     HELPERS Flag {
         long: "helpers", short: None, takes: Takes::Value("off|auto|python"), default: "off", heading: Heading::Evidence,
         brief: "what memini puts into the app's processes",

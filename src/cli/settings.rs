@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
-use crate::config::{Config, Heavy, Helpers, LogFormat, When};
+use crate::config::{Config, Heavy, Helpers, Keeping, LogFormat, When};
 use crate::engine::settings::{GaugeKind, Leftovers, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -43,6 +43,13 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
             max_pause: values.one(&flags::MAX_PAUSE, units::positive_duration)?,
             redact: values.switch(&flags::REDACT)?,
             live: values.switch(&flags::LIVE)?,
+        },
+        keeping: Keeping {
+            incidents: values.one(&flags::KEEP_INCIDENTS, units::positive_count)?,
+            dumps: values.one(&flags::KEEP_DUMPS, units::positive_count)?,
+            artifact: values.one(&flags::MAX_ARTIFACT, units::size)?,
+            total: values.one(&flags::MAX_TOTAL, units::size)?,
+            free: values.one(&flags::KEEP_FREE, units::size_or_none)?,
         },
         baseline_after: values.one(&flags::BASELINE_AFTER, units::duration)?,
         helpers: values.one(&flags::HELPERS, |text| units::choice(text, &HELPERS))?,

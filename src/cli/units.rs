@@ -64,6 +64,11 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A number of bytes with a unit, or 0.
+pub fn size_or_none(text: &str) -> Result<u64, String> {
+    if text.trim() == "0" { Ok(0) } else { size(text) }
+}
+
 enum NoSize {
     Syntax,
     TooLarge,
@@ -169,6 +174,12 @@ pub fn frames(text: &str) -> Result<u32, String> {
 /// A number of things.
 pub fn count(text: &str) -> Result<u32, String> {
     text.trim().parse().map_err(|_| format!("not a number; use 0 to {}", u32::MAX))
+}
+
+/// A number of things of which there is at least one.
+pub fn positive_count(text: &str) -> Result<u32, String> {
+    let wrong = || format!("not a number of at least 1; use 1 to {}", u32::MAX);
+    text.trim().parse().ok().filter(|count| *count > 0).ok_or_else(wrong)
 }
 
 /// Yes or no.

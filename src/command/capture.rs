@@ -127,13 +127,20 @@ pub(super) fn is_worker(pid: i32) -> bool {
 
 /// The own group's.
 pub(super) fn composition() -> Option<Composition> {
-    let (_, choice) = choose::open("/".as_ref(), false);
-    let level = choice.first.levels().iter().find(|level| level.scope == Scope::Own)?;
+    let (reading, limit) = match choose::limited("/".as_ref()) {
+        Some((reading, limit)) => (reading, Some(limit)),
+        // Whether such a group tells anything depends on who else lives in it.
+        None => {
+            let (_, choice) = choose::open("/".as_ref(), false);
+            (choice.first, choice.limit)
+        }
+    };
+    let level = reading.levels().iter().find(|level| level.scope == Scope::Own)?;
     let stat = level.stat?;
     let held = stat.file_dirty.saturating_add(stat.file_writeback);
     Some(Composition {
         usage: level.usage,
-        limit: choice.limit,
+        limit,
         anon: stat.anon,
         shmem: stat.shmem,
         clean: stat.inactive_file.saturating_add(stat.active_file).saturating_sub(held),

@@ -1,7 +1,6 @@
 //! The heap dump at the capture stage: taken where it is called for and paid for, and else refused with the numbers.
 
-use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 
@@ -10,7 +9,8 @@ use crate::capture::jvm::dump::{self, Dump, Wishes};
 use crate::capture::snapshot::{Look, Snapshot};
 use crate::capture::suspects::Findings;
 use crate::config::When;
-use crate::incident::folder::Folder;
+use crate::incident::folder::{Folder, FolderError};
+use crate::incident::retention;
 use crate::supervisor::evidence::Order;
 use crate::supervisor::report::Report;
 use crate::units::{Size, Span};
@@ -20,15 +20,6 @@ const COST: u64 = 32 << 20;
 
 /// How much of a heap is dumped, compressed and written a second; bytes. Measured on two noisy cores, and rounded down.
 const SPEED: u64 = 100 << 20;
-
-/// What stays free on the disk; bytes.
-const RESERVE: u64 = 256 << 20;
-
-/// No dump is larger than this; bytes, compressed.
-const LARGEST: u64 = 1 << 30;
-
-/// How many dumps are kept below DIR: the first one, and the newest.
-const MOST_DUMPS: usize = 3;
 
 /// Takes a dump of the JVM that holds most, if it may.
 pub fn take(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findings) {
@@ -72,26 +63,37 @@ fn try_to(order: &Order, incident: &str, look: &Look, findings: &Findings) -> Re
         )));
     }
     let unwritable = |error: &dyn std::fmt::Display| refuse(error.to_string());
-    let base = Folder::base(&order.dir).map_err(|error| unwritable(&error))?;
-    make_room(&base);
     let folder = Folder::of_incident(&order.dir, incident).and_then(|folder| folder.enter("artifacts".as_ref()));
     let folder = folder.map_err(|error| unwritable(&error))?;
-    let disk = statvfs(folder.path()).map_err(|error| unwritable(&error))?;
-    let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
     // What compresses best is text, what compresses least is not more than it was.
-    if free < RESERVE.saturating_add(held / 2) {
-        let (needed, place) = (Size(held / 2), folder.path().display().to_string());
+    let needed = held / 2;
+    let kept = make_room(order, incident, needed).map_err(|error| unwritable(&error))?;
+    let left = order.keeping.total.saturating_sub(kept);
+    if left < needed {
         return Err(refuse(format!(
-            "it may take {needed} of the disk, {} of {} are free in {place}, and {} are to stay so",
+            "it may take {} of the disk, all incidents together take {}, and --max-total is {}",
+            Size(needed),
+            Size(kept),
+            Size(order.keeping.total)
+        )));
+    }
+    let disk = statvfs(folder.path()).map_err(|error| unwritable(&error))?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    let reserve = order.keeping.free;
+    if free < reserve.saturating_add(needed) {
+        return Err(refuse(format!(
+            "it may take {} of the disk, {} of {} are free in {}, and {} are to stay so (--keep-free)",
+            Size(needed),
             Size(free),
-            Size(u64::from(disk.blocks()).saturating_mul(u64::from(disk.fragment_size()))),
-            Size(RESERVE)
+            Size(disk.blocks().saturating_mul(disk.fragment_size())),
+            folder.path().display(),
+            Size(reserve)
         )));
     }
     let wishes = Wishes {
         live: order.heavy.live,
         redact: order.heavy.redact,
-        cap: LARGEST.min(free.saturating_sub(RESERVE)),
+        cap: order.keeping.artifact.min(free.saturating_sub(reserve)).min(left),
         time: order.heavy.max_pause,
     };
     let name = format!("heap-{}-{}.hprof.gz", look.process.identity.pid, order.run);
@@ -110,64 +112,11 @@ fn told(look: &Look, name: &str, dump: &Dump) -> String {
     )
 }
 
-/// Removes dumps of earlier incidents: the first one may be the only one of its kind, and the newest tell of now.
-fn make_room(base: &Folder) {
-    let Ok(incidents) = base.enter("incidents".as_ref()) else { return };
-    let mut dumps: Vec<(SystemTime, Rc<Folder>, String)> = Vec::new();
-    for entry in std::fs::read_dir(incidents.path()).into_iter().flatten().flatten() {
-        // To enter a folder is to make it, if it is missing.
-        if !entry.path().join("artifacts").is_dir() {
-            continue;
-        }
-        let opened = incidents.enter(&entry.file_name()).and_then(|folder| folder.enter("artifacts".as_ref()));
-        let Ok(folder) = opened.map(Rc::new) else { continue };
-        for (name, _) in folder.files() {
-            if name.starts_with("heap-") && name.contains(".hprof") {
-                let written = std::fs::symlink_metadata(folder.path().join(&name)).and_then(|status| status.modified());
-                dumps.push((written.unwrap_or(SystemTime::UNIX_EPOCH), Rc::clone(&folder), name));
-            }
-        }
+/// Removes what is old, so that there is room for one more. Returns what all incidents then take.
+fn make_room(order: &Order, incident: &str, needed: u64) -> Result<u64, FolderError> {
+    let left = retention::tidy(&order.dir, incident, &order.keeping, needed)?;
+    for complaint in left.complaints {
+        Report::Warning(&complaint).send();
     }
-    dumps.sort_by_key(|(written, ..)| *written);
-    // One more is about to come.
-    let surplus = dumps.len().saturating_sub(MOST_DUMPS.saturating_sub(1));
-    for (_, folder, name) in dumps.iter().skip(1).take(surplus) {
-        if let Err(error) = folder.remove(name) {
-            let path = folder.path().join(name);
-            Report::Warning(&format!("cannot remove {}: {error}; the disk holds one dump more", path.display())).send();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_dump_and_the_newest_are_kept() {
-        let place = tempfile::tempdir().unwrap();
-        let base = Folder::base(&place.path().join("memini")).unwrap();
-        let left = || {
-            let mut left = Vec::new();
-            for entry in std::fs::read_dir(base.path().join("incidents")).unwrap() {
-                let artifacts = entry.unwrap().path().join("artifacts");
-                left.extend(
-                    std::fs::read_dir(artifacts).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()),
-                );
-            }
-            left.sort();
-            left
-        };
-        for number in 1..=5u64 {
-            make_room(&base);
-            let folder = Folder::of_incident(base.path(), &format!("incident-{}", number / 2)).unwrap();
-            let artifacts = folder.enter("artifacts".as_ref()).unwrap();
-            let file = artifacts.create(&format!("heap-7-{number}.hprof.gz")).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(number)).unwrap();
-            if number == 1 {
-                artifacts.create("evidence-capture-1.json").unwrap();
-            }
-        }
-        assert_eq!(left(), ["evidence-capture-1.json", "heap-7-1.hprof.gz", "heap-7-4.hprof.gz", "heap-7-5.hprof.gz"]);
-    }
+    Ok(left.bytes)
 }

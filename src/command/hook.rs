@@ -157,7 +157,7 @@ fn start(arguments: &Arguments<'_>, artifacts: Option<&Folder>, output: OwnedFd)
 }
 
 /// Copies the output until it ends and the hook has ended.
-fn copy(hook: ProcessId, output: OwnedFd, signals: OwnedFd, keeper: &mut Keeper) -> io::Result<()> {
+fn copy(hook: ProcessId, output: OwnedFd, signals: OwnedFd, keeper: &mut Keeper<'_>) -> io::Result<()> {
     let mut output = Some(File::from(output));
     let mut signals = File::from(signals);
     let mut ended: Option<Instant> = None;
@@ -197,7 +197,10 @@ fn copy(hook: ProcessId, output: OwnedFd, signals: OwnedFd, keeper: &mut Keeper)
 }
 
 /// Keeps the output: up to a size in a file, and its end for the log.
-struct Keeper {
+///
+/// While the hook runs, the file is called `.partial`; so it stays if the worker is killed.
+struct Keeper<'a> {
+    artifacts: Option<&'a Folder>,
     file: Option<File>,
     name: String,
     written: u64,
@@ -205,10 +208,10 @@ struct Keeper {
     tail: Vec<u8>,
 }
 
-impl Keeper {
-    fn new(artifacts: Option<&Folder>, label: &str) -> Self {
+impl<'a> Keeper<'a> {
+    fn new(artifacts: Option<&'a Folder>, label: &str) -> Self {
         let name = format!("{label}.log");
-        let file = artifacts.and_then(|folder| match folder.create(&name) {
+        let file = artifacts.and_then(|folder| match folder.create(&format!("{name}.partial")) {
             Ok(file) => Some(file),
             Err(error) => {
                 let path = folder.path().join(&name);
@@ -216,7 +219,7 @@ impl Keeper {
                 None
             }
         });
-        Self { file, name, written: 0, total: 0, tail: Vec::with_capacity(2 * TAIL) }
+        Self { artifacts, file, name, written: 0, total: 0, tail: Vec::with_capacity(2 * TAIL) }
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -247,7 +250,17 @@ impl Keeper {
             let (total, kept) = (crate::units::Size(self.total), crate::units::Size(self.written));
             Report::Warning(&format!("it printed {total}, of which the first {kept} are kept")).send();
         }
-        if self.written > 0 {
+        let partial = format!("{}.partial", self.name);
+        let renamed = match (self.artifacts, self.written) {
+            (Some(folder), 1..) => folder.rename(&partial, &self.name),
+            (Some(folder), 0) => folder.remove(&partial),
+            (None, _) => Ok(()),
+        };
+        if let Err(error) = renamed
+            && self.written > 0
+        {
+            Report::Warning(&format!("its output is still called {partial}: {error}")).send();
+        } else if self.written > 0 {
             Report::Output(self.written, &format!("artifacts/{}", self.name)).send();
         }
     }

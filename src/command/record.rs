@@ -8,8 +8,10 @@ use std::path::Path;
 
 use crate::capture::sentences;
 use crate::capture::suspects::Findings;
+use crate::config::Keeping;
 use crate::incident::folder::Folder;
 use crate::incident::record::{Found, Record};
+use crate::incident::retention;
 use crate::supervisor::report::Report;
 
 /// The longest file of evidence that is read back.
@@ -18,13 +20,14 @@ const LONGEST_EVIDENCE: u64 = 8 << 20;
 /// How many of them are.
 const MOST_EVIDENCE: usize = 8;
 
-/// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, and the file
+/// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, how much is kept, and the file
 /// for the termination message (empty while the incident goes on).
 pub fn run(words: &[OsString]) -> Option<()> {
-    let [dir, name, journal, length, lost, termination_log] = words else { return None };
+    let [dir, name, journal, length, lost, keeping, termination_log] = words else { return None };
     let journal = journal.to_str()?.parse().ok()?;
     let length = length.to_str()?.parse().ok()?;
     let lost = lost.to_str()?.parse().ok()?;
+    let keeping = serde_json::from_str(keeping.to_str()?).ok()?;
     let journal = match read_journal(journal, length) {
         Ok(journal) => journal,
         Err(error) => {
@@ -32,8 +35,19 @@ pub fn run(words: &[OsString]) -> Option<()> {
             return Some(());
         }
     };
-    write(Path::new(dir), name.to_str()?, &journal, lost, termination_log);
+    let (dir, name) = (Path::new(dir), name.to_str()?);
+    write(dir, name, &journal, lost, termination_log);
+    tidy(dir, name, &keeping);
     Some(())
+}
+
+/// After it is written: the last words may have little time.
+fn tidy(dir: &Path, name: &str, keeping: &Keeping) {
+    // Where the folder cannot be opened, that was said.
+    let Ok(left) = retention::tidy(dir, name, keeping, 0) else { return };
+    for complaint in left.complaints {
+        Report::Warning(&complaint).send();
+    }
 }
 
 fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsStr) {

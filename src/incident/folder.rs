@@ -1,17 +1,21 @@
 //! The folder of an incident, made so that nobody can lead memini astray: no symlink is followed, nothing that belongs
 //! to somebody else is used, files are 0600 in folders of 0700.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+/// How deep a hook may nest folders in its own.
+const DEEPEST: u32 = 16;
 
 /// Why there is no folder.
 #[derive(Debug)]
@@ -145,24 +149,91 @@ impl Folder {
 
     /// The files in it with their sizes, by name; no links, no folders.
     pub fn files(&self) -> Vec<(String, u64)> {
-        let Ok(entries) = std::fs::read_dir(&self.path) else { return Vec::new() };
-        let mut files: Vec<_> = entries
-            .filter_map(|entry| {
-                let entry = entry.ok()?;
-                let status = nix::sys::stat::fstatat(
-                    &self.descriptor,
-                    entry.file_name().as_os_str(),
-                    AtFlags::AT_SYMLINK_NOFOLLOW,
-                )
-                .ok()?;
-                let is_file = status.st_mode & libc::S_IFMT == libc::S_IFREG;
-                is_file.then(|| {
-                    (entry.file_name().to_string_lossy().into_owned(), u64::try_from(status.st_size).unwrap_or(0))
-                })
-            })
-            .collect();
+        let is_file = |status: &FileStat| status.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let entries = self.entries().into_iter().filter(|(_, status)| is_file(status));
+        let told = |(name, status): (OsString, FileStat)| {
+            (name.to_string_lossy().into_owned(), u64::try_from(status.st_size).unwrap_or(0))
+        };
+        let mut files: Vec<_> = entries.map(told).collect();
         files.sort();
         files
+    }
+
+    /// The folders in it, by name; no links.
+    pub fn folders(&self) -> Vec<String> {
+        let is_folder = |status: &FileStat| status.st_mode & libc::S_IFMT == libc::S_IFDIR;
+        let names = self.entries().into_iter().filter(|(_, status)| is_folder(status)).map(|(name, _)| name);
+        names.filter_map(|name| name.into_string().ok()).collect()
+    }
+
+    /// Opens a folder in it that is there.
+    ///
+    /// # Errors
+    /// As [`Folder::of_incident`].
+    pub fn open_folder(&self, name: &str) -> Result<Self, FolderError> {
+        let path = self.path.join(name);
+        match open_folder(&self.descriptor, name.as_ref()) {
+            Ok(descriptor) => Self { descriptor, path }.trusted(),
+            Err(error) => Err(FolderError { path, cause: FolderCause::System(error.into()) }),
+        }
+    }
+
+    /// When a file in it was last written to.
+    pub fn modified(&self, name: &str) -> Option<SystemTime> {
+        let status = fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(status.st_mtime.try_into().ok()?))
+    }
+
+    /// What everything in it takes on the disk; bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes_below(DEEPEST)
+    }
+
+    fn bytes_below(&self, levels: u32) -> u64 {
+        let blocks = |status: &FileStat| u64::try_from(status.st_blocks).unwrap_or(0).saturating_mul(512);
+        self.entries().iter().fold(0, |sum, (name, status)| {
+            let is_folder = status.st_mode & libc::S_IFMT == libc::S_IFDIR;
+            let below = name.to_str().filter(|_| is_folder && levels > 0).and_then(|name| self.open_folder(name).ok());
+            let below = below.map_or(0, |folder| folder.bytes_below(levels.saturating_sub(1)));
+            sum.saturating_add(blocks(status)).saturating_add(below)
+        })
+    }
+
+    /// Removes a folder with everything in it. Links are removed and not followed.
+    ///
+    /// # Errors
+    /// As unlinkat(2), and where a part of it cannot be trusted.
+    pub fn remove_folder(&self, name: &str) -> io::Result<()> {
+        let folder = self.open_folder(name).map_err(io::Error::other)?;
+        folder.clear(DEEPEST)?;
+        Ok(unlinkat(&self.descriptor, name, UnlinkatFlags::RemoveDir)?)
+    }
+
+    fn clear(&self, levels: u32) -> io::Result<()> {
+        for (name, status) in self.entries() {
+            if status.st_mode & libc::S_IFMT != libc::S_IFDIR {
+                unlinkat(&self.descriptor, name.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+                continue;
+            }
+            let below = levels.checked_sub(1).ok_or_else(|| io::Error::other("its folders are nested too deep"))?;
+            let folder = open_folder(&self.descriptor, &name)?;
+            let folder =
+                Self { descriptor: folder, path: self.path.join(&name) }.trusted().map_err(io::Error::other)?;
+            folder.clear(below)?;
+            unlinkat(&self.descriptor, name.as_os_str(), UnlinkatFlags::RemoveDir)?;
+        }
+        Ok(())
+    }
+
+    /// What is in it, but for what has just gone.
+    fn entries(&self) -> Vec<(OsString, FileStat)> {
+        let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        let names = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let look = |name: OsString| {
+            let status = fstatat(&self.descriptor, name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+            Some((name, status))
+        };
+        names.filter_map(look).collect()
     }
 
     /// Root may own it: it could read everything anyway, and on volumes with a fixed owner (SMB, vfat) it owns even what
@@ -187,7 +258,7 @@ fn open_folder(parent: impl AsFd, name: &OsStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     // With O_DIRECTORY a symlink is reported as ENOTDIR, which would read as "it is a file".
     openat(&parent, name, flags, Mode::empty()).map_err(|error| {
-        let link = nix::sys::stat::fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+        let link = fstatat(&parent, name, AtFlags::AT_SYMLINK_NOFOLLOW)
             .is_ok_and(|status| status.st_mode & libc::S_IFMT == libc::S_IFLNK);
         if link { Errno::ELOOP } else { error }
     })

@@ -3,6 +3,7 @@
 pub mod folder;
 pub mod journal;
 pub mod record;
+pub mod retention;
 
 /// The version of `incident.json`.
 pub const SCHEMA: &str = "memini.incident/1";

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use crate::config::{Heavy, Recipes};
+use crate::config::{Heavy, Keeping, Recipes};
 use crate::sys::process::ProcessId;
 
 /// A look that is to be taken.
@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub recipes: Recipes,
     /// How a dump of everything is taken.
     pub heavy: Heavy,
+    /// How much is kept.
+    pub keeping: Keeping,
     /// How many frames Python's helpers record; `None`: there are none.
     pub frames: Option<u32>,
     /// What was seen before.
@@ -50,6 +52,7 @@ impl Request<'_> {
             self.room.map_or_else(String::new, |room| room.to_string()).into(),
             recipes.join(",").into(),
             serde_json::to_string(&self.heavy).unwrap_or_default().into(),
+            serde_json::to_string(&self.keeping).unwrap_or_default().into(),
             self.frames.map_or_else(String::new, |frames| frames.to_string()).into(),
             self.seen.as_raw_fd().to_string().into(),
         ]
@@ -75,6 +78,8 @@ pub struct Order {
     pub recipes: Recipes,
     /// How a dump of everything is taken.
     pub heavy: Heavy,
+    /// How much is kept.
+    pub keeping: Keeping,
     /// How many frames Python's helpers record; `None`: there are none, or nothing is to be recorded.
     pub frames: Option<u32>,
     /// The descriptor of what was seen before.
@@ -84,7 +89,7 @@ pub struct Order {
 impl Order {
     /// Reads the words after the verb.
     pub fn parse(words: &[OsString]) -> Option<Self> {
-        let [dir, incident, run, app, stage, room, recipes, heavy, frames, seen] = words else { return None };
+        let [dir, incident, run, app, stage, room, recipes, heavy, keeping, frames, seen] = words else { return None };
         let recipe = |name: &str| Recipes::NAMES.iter().find(|(known, _)| *known == name).map(|(_, recipe)| *recipe);
         Some(Self {
             dir: dir.into(),
@@ -95,6 +100,7 @@ impl Order {
             room: room.to_str()?.parse().ok(),
             recipes: recipes.to_str()?.split(',').filter_map(recipe).fold(Recipes::NONE, Recipes::and),
             heavy: serde_json::from_str(heavy.to_str()?).ok()?,
+            keeping: serde_json::from_str(keeping.to_str()?).ok()?,
             frames: frames.to_str()?.parse().ok(),
             seen: seen.to_str()?.parse().ok()?,
         })
@@ -122,6 +128,7 @@ mod tests {
     fn a_worker_is_told_what_it_was_asked_for() {
         let seen = keeper().unwrap();
         let heavy = Heavy { when: When::On, max_pause: Duration::from_millis(1500), redact: true, live: false };
+        let keeping = Keeping { incidents: 5, dumps: 1, artifact: 7, total: 9, free: 0 };
         for (incident, room, recipes, frames) in [
             ("", None, Recipes::NONE, None),
             ("one", Some(7), Recipes::ALL, Some(1)),
@@ -136,6 +143,7 @@ mod tests {
                 room,
                 recipes,
                 heavy,
+                keeping,
                 frames,
                 seen: seen.as_fd(),
             };
@@ -149,6 +157,7 @@ mod tests {
                 room,
                 recipes,
                 heavy,
+                keeping,
                 frames,
                 seen: seen.as_raw_fd(),
             };

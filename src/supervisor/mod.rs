@@ -864,6 +864,7 @@ impl Supervisor {
                 room,
                 recipes,
                 heavy: self.config.heavy,
+                keeping: self.config.keeping,
                 frames,
                 seen: seen.as_fd(),
             };

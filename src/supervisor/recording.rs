@@ -282,6 +282,7 @@ fn start_worker(incident: &Open, role: Role, config: &Config, workers: &mut Work
         journal.as_fd().as_raw_fd().to_string().into(),
         journal.length().to_string().into(),
         journal.lost().to_string().into(),
+        serde_json::to_string(&config.keeping).unwrap_or_default().into(),
         termination_log,
     ];
     match workers.start(role, words, Some(journal.as_fd())) {
@@ -335,6 +336,11 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "heavy": format!("{:?}", config.heavy.when).to_lowercase(),
             "max_pause_seconds": config.heavy.max_pause.as_secs_f64(),
             "helpers": config.helpers != Helpers::NONE,
+            "keep_incidents": config.keeping.incidents,
+            "keep_dumps": config.keeping.dumps,
+            "max_artifact": config.keeping.artifact,
+            "max_total": config.keeping.total,
+            "keep_free": config.keeping.free,
             "baseline_after_seconds": config.baseline_after.as_secs_f64(),
             "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
             "exit_code": config.exit_code,

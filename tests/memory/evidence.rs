@@ -193,6 +193,61 @@ fn what_speaks_against_a_heap_dump_is_said_with_its_numbers() {
     }
 }
 
+#[test]
+fn what_a_heap_dump_may_take_of_the_disk_is_limited() {
+    let _alone = ONE_JVM.lock().unwrap_or_else(PoisonError::into_inner);
+    let in_memory = r#"mkdir -m 700 "$PLACE/memini" && mount -t tmpfs -o mode=700 none "$PLACE/memini""#;
+    for (options, setup, why) in [
+        (&["--keep-free", "1000TiB"][..], ":", "1000 TiB are to stay so (--keep-free)"),
+        (&["--max-total", "10MiB"], ":", "and --max-total is 10 MiB"),
+        (&["--max-artifact", "64KiB"], ":", "as the JVM wrote it, cut off), it stood still"),
+        (&[], in_memory, "it is on a tmpfs, whose content takes memory"),
+    ] {
+        let group = Group::new("disk", 260);
+        let mut session = jvm(&group, options).setup(setup).start();
+        session.tell("1");
+        session.sees("the processes were looked at");
+        leak_until(&mut session, "trace: looking at the processes");
+        session.sees_times("the processes were looked at", 2);
+        leak_until(&mut session, "capture: looking at the processes");
+        session.sees_times("the processes were looked at", 3);
+        session.tell("1");
+        let ended = session.finish();
+        ended.assert_code(0).assert_says(why);
+        assert_eq!(group.oom_kills(), 0);
+    }
+}
+
+#[test]
+fn of_earlier_incidents_the_first_and_the_newest_are_kept() {
+    let group = Group::new("kept", 160);
+    let memini = leaking(&group).options(&["--keep-incidents", "3", "--keep-dumps", "1"]);
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let incidents = memini.place().join("memini/incidents");
+    let older: Vec<String> = (1..=4).map(|month| format!("2026-{month:02}-01T00-00-00Z-{host}-1")).collect();
+    for name in &older {
+        let artifacts = incidents.join(name).join("artifacts");
+        fs::create_dir_all(&artifacts).unwrap();
+        fs::write(incidents.join(name).join("incident.json"), "{}").unwrap();
+        fs::write(artifacts.join("heap-2-1.hprof.gz"), name).unwrap();
+    }
+    let mut session = memini.start();
+    session.tell("110");
+    session.sees("trace:");
+    let ended = session.finish();
+    ended.assert_code(0);
+    let mut left: Vec<String> = fs::read_dir(ended.dir().join("incidents"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!((left.len(), &left[..2]), (3, &[older[0].clone(), older[3].clone()][..]), "{}", ended.log);
+    let dumps = left
+        .iter()
+        .filter(|name| ended.dir().join("incidents").join(name).join("artifacts/heap-2-1.hprof.gz").exists());
+    assert_eq!(dumps.collect::<Vec<_>>(), [&older[3]]);
+}
+
 /// The seventh line allocates much, the fifth a little; and it tells how it was changed.
 const LINES: &str = r#"
 import os, sys

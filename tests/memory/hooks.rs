@@ -57,6 +57,17 @@ fn whatever_a_hook_does_costs_log_lines_and_nothing_else() {
 }
 
 #[test]
+fn what_a_hook_prints_has_another_name_until_it_is_whole() {
+    let group = Group::new("hook-partial", 64);
+    let hook = "sh -c 'until ls \"$MEMINI_DIR\" | grep partial; do sleep 0.01; done'";
+    let ended = lives(with_hook(&group, &[], hook, "hook 1 ended after "));
+    let incident = ended.incident();
+    assert_eq!(String::from_utf8(incident.output()).unwrap(), "capture-1.log.partial\n");
+    assert_eq!(incident.hooks()[0]["output"], "artifacts/capture-1.log");
+    incident.assert_private();
+}
+
+#[test]
 fn a_hook_that_cannot_run_is_told_with_its_cause() {
     for (name, hook, cause) in [
         ("missing", "/nowhere/dump", "cannot run /nowhere/dump: No such file or directory (os error 2)"),

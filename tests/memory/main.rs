@@ -10,5 +10,6 @@ mod hooks;
 mod inputs;
 mod killed;
 mod leave;
+mod server;
 mod sources;
 mod support;

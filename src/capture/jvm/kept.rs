@@ -160,6 +160,25 @@ mod unit {
     }
 
     #[test]
+    fn what_was_written_is_let_go_while_the_file_grows() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        if nix::sys::statfs::fstatfs(&file).unwrap().filesystem_type() == nix::sys::statfs::TMPFS_MAGIC {
+            println!("skipped: on a tmpfs nothing can be let go");
+            return;
+        }
+        let mut pages = Pages::new(file.reopen().unwrap());
+        let part = vec![b'x'; 64 << 10];
+        for _ in 0..1024 {
+            pages.write_all(&part).unwrap();
+        }
+        let words = ["--bytes", "--noheadings", "--output", "RES"];
+        let cached = std::process::Command::new("fincore").args(words).arg(file.path()).output().unwrap();
+        let cached: u64 = String::from_utf8(cached.stdout).unwrap().trim().parse().unwrap();
+        assert!(cached <= 3 * STRIDE, "{cached} of {} bytes are in memory", pages.at());
+        assert_eq!(pages.finish().unwrap(), 64 << 20);
+    }
+
+    #[test]
     fn what_is_too_short_is_no_member() {
         assert_eq!((padding(0), padding(25)), (None, None));
         assert_eq!(padding(26).unwrap().len(), 26);

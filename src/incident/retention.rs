@@ -1,0 +1,305 @@
+//! What is kept of incidents that are over: the first one and the newest, and of all of them together so many bytes.
+//!
+//! The first one may be the only one of its kind, and the newest tell of now. Heap dumps, which are larger than all the rest,
+//! are counted once more, by themselves.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::folder::{Folder, FolderError};
+use crate::config::Keeping;
+
+/// Where DIR is shared, an incident of somebody else's that was written to since then may still be open.
+const MAY_BE_OPEN: Duration = Duration::from_secs(3600);
+
+/// What is left after tidying up.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// What all incidents take on the disk; bytes.
+    pub bytes: u64,
+    /// What could not be removed, a sentence each.
+    pub complaints: Vec<String>,
+}
+
+struct Stored {
+    name: String,
+    folder: Folder,
+    bytes: u64,
+    may_go: bool,
+    is_gone: bool,
+}
+
+struct Dump {
+    written: SystemTime,
+    incident: usize,
+    name: String,
+    bytes: u64,
+    is_gone: bool,
+}
+
+/// Removes what is too much if so many bytes are to come; of the incident `own` at the most heap dumps.
+///
+/// # Errors
+/// Where DIR cannot be opened.
+pub fn tidy(dir: &Path, own: &str, keeping: &Keeping, coming: u64) -> Result<Left, FolderError> {
+    let incidents = Folder::base(dir)?.enter("incidents".as_ref())?;
+    let mut stock = Stock::of(incidents, own);
+    stock.keep_so_many_dumps(keeping);
+    stock.keep_so_many_incidents(keeping);
+    stock.keep_so_many_bytes(keeping.total.saturating_sub(coming));
+    Ok(Left { bytes: stock.bytes(), complaints: stock.complaints })
+}
+
+struct Stock {
+    incidents: Folder,
+    /// By name, which is by time.
+    stored: Vec<Stored>,
+    /// By time.
+    dumps: Vec<Dump>,
+    complaints: Vec<String>,
+}
+
+impl Stock {
+    fn of(incidents: Folder, own: &str) -> Self {
+        let own_host = host(own);
+        let mut stored: Vec<Stored> = Vec::new();
+        let mut dumps = Vec::new();
+        for name in incidents.folders() {
+            // What somebody else has put there is nothing of ours.
+            let Some(owner) = host(&name) else { continue };
+            let Ok(folder) = incidents.open_folder(&name) else { continue };
+            let recently = folder.modified("incident.json").and_then(|written| written.elapsed().ok());
+            let is_open = recently.is_none_or(|ago| ago < MAY_BE_OPEN) && own_host != Some(owner);
+            let may_go = name != own && !is_open;
+            stored.push(Stored { bytes: folder.bytes(), name, folder, may_go, is_gone: false });
+        }
+        stored.sort_by(|one, other| one.name.cmp(&other.name));
+        for (incident, stored) in stored.iter().enumerate() {
+            let Ok(artifacts) = stored.folder.open_folder("artifacts") else { continue };
+            for (name, bytes) in artifacts.files() {
+                if name.starts_with("heap-") && name.contains(".hprof") {
+                    let written = artifacts.modified(&name).unwrap_or(SystemTime::UNIX_EPOCH);
+                    dumps.push(Dump { written, incident, name, bytes, is_gone: false });
+                }
+            }
+        }
+        dumps.sort_by_key(|dump| dump.written);
+        Self { incidents, stored, dumps, complaints: Vec::new() }
+    }
+
+    fn bytes(&self) -> u64 {
+        let left = self.stored.iter().filter(|stored| !stored.is_gone);
+        left.fold(0, |sum: u64, stored| sum.saturating_add(stored.bytes))
+    }
+
+    /// The dumps of the open incident count and may go like all others: it may take several.
+    fn keep_so_many_dumps(&mut self, keeping: &Keeping) {
+        let surplus = self.dumps.len().saturating_sub(keeping.dumps as usize);
+        // With room for one only, that is the newest.
+        let first = usize::from(keeping.dumps > 1);
+        for index in first..first.saturating_add(surplus).min(self.dumps.len()) {
+            self.remove_dump(index);
+        }
+    }
+
+    fn keep_so_many_incidents(&mut self, keeping: &Keeping) {
+        let mut surplus = self.stored.len().saturating_sub(keeping.incidents as usize);
+        for index in usize::from(keeping.incidents > 1)..self.stored.len() {
+            if surplus > 0 && self.remove(index) {
+                surplus = surplus.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Old heap dumps go first, then old incidents as a whole; the first one stays to the end.
+    fn keep_so_many_bytes(&mut self, most: u64) {
+        for index in 1..self.dumps.len().saturating_sub(1) {
+            if self.bytes() > most {
+                self.remove_dump(index);
+            }
+        }
+        for index in (1..self.stored.len()).chain([0]) {
+            if self.bytes() > most {
+                self.remove(index);
+            }
+        }
+    }
+
+    fn remove_dump(&mut self, index: usize) {
+        let Some(dump) = self.dumps.get_mut(index).filter(|dump| !dump.is_gone) else { return };
+        let Some(stored) = self.stored.get_mut(dump.incident).filter(|stored| !stored.is_gone) else { return };
+        let removed = stored.folder.open_folder("artifacts").map_err(io::Error::other);
+        match removed.and_then(|artifacts| artifacts.remove(&dump.name)) {
+            Ok(()) => {
+                dump.is_gone = true;
+                stored.bytes = stored.bytes.saturating_sub(dump.bytes);
+            }
+            Err(error) => {
+                let path = stored.folder.path().join("artifacts").join(&dump.name);
+                self.complaints.push(format!("cannot remove {}: {error}; it takes room", path.display()));
+            }
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> bool {
+        let Some(stored) = self.stored.get_mut(index).filter(|stored| stored.may_go && !stored.is_gone) else {
+            return false;
+        };
+        match self.incidents.remove_folder(&stored.name) {
+            Ok(()) => stored.is_gone = true,
+            Err(error) => {
+                let path = stored.folder.path().display();
+                self.complaints.push(format!("cannot remove {path}: {error}; it takes room"));
+            }
+        }
+        stored.is_gone
+    }
+}
+
+/// The host in `2026-11-22T05-45-01Z-HOSTNAME-1`; `None` for any other name.
+fn host(name: &str) -> Option<&str> {
+    let (time, rest) = name.split_at_checked("2026-11-22T05-45-01Z-".len())?;
+    let (host, count) = rest.rsplit_once('-')?;
+    let looks_right = time.bytes().zip("0000-00-00T00-00-00Z-".bytes()).all(|(byte, sample)| match sample {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == other,
+    });
+    let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    (looks_right && is_number).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    struct Place {
+        place: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            Self { place: tempfile::tempdir().unwrap() }
+        }
+
+        fn dir(&self) -> std::path::PathBuf {
+            self.place.path().join("memini")
+        }
+
+        /// An incident of a given hour, with a heap dump of so many megabytes.
+        fn incident(&self, hour: u64, host: &str, megabytes: u64) -> String {
+            let name = format!("2026-11-22T{hour:02}-00-00Z-{host}-1");
+            let folder = Folder::of_incident(&self.dir(), &name).unwrap();
+            folder.replace("incident.json", b"{}").unwrap();
+            let artifacts = folder.enter("artifacts".as_ref()).unwrap();
+            artifacts.replace("evidence-capture-1.json", b"{}").unwrap();
+            if megabytes > 0 {
+                let mut file = artifacts.create("heap-7-1.hprof.gz").unwrap();
+                io::Write::write_all(&mut file, &vec![b'x'; (megabytes * MIB) as usize]).unwrap();
+                file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(hour * 3600)).unwrap();
+            }
+            name
+        }
+
+        fn tidy(&self, own: &str, keeping: Keeping, coming: u64) -> Left {
+            let left = tidy(&self.dir(), own, &keeping, coming).unwrap();
+            assert_eq!(left.complaints, Vec::<String>::new());
+            left
+        }
+
+        /// The hours of the incidents that are there, and of those with a dump.
+        fn left(&self) -> (Vec<u64>, Vec<u64>) {
+            let incidents = self.dir().join("incidents");
+            let names = Folder::base(&self.dir()).unwrap().enter("incidents".as_ref()).unwrap().folders();
+            let hour = |name: &str| name.get(11..13).and_then(|hour| hour.parse().ok()).unwrap_or(99);
+            let mut all: Vec<_> = names.iter().map(|name| hour(name)).collect();
+            let has_dump = |name: &&String| incidents.join(name).join("artifacts/heap-7-1.hprof.gz").exists();
+            let mut dumps: Vec<_> = names.iter().filter(has_dump).map(|name| hour(name)).collect();
+            all.sort_unstable();
+            dumps.sort_unstable();
+            (all, dumps)
+        }
+    }
+
+    const MANY: Keeping = Keeping { incidents: 100, dumps: 100, artifact: 1 << 30, total: 1 << 40, free: 0 };
+
+    #[test]
+    fn the_first_incident_and_the_newest_are_kept() {
+        let place = Place::new();
+        let mut own = String::new();
+        for hour in 1..=6 {
+            own = place.incident(hour, "web", 0);
+            place.tidy(&own, Keeping { incidents: 3, ..MANY }, 0);
+        }
+        assert_eq!(place.left().0, [1, 5, 6]);
+        place.tidy(&own, Keeping { incidents: 1, ..MANY }, 0);
+        assert_eq!(place.left().0, [6]);
+    }
+
+    #[test]
+    fn the_first_dump_and_the_newest_are_kept() {
+        let place = Place::new();
+        let mut own = String::new();
+        for hour in 1..=6 {
+            own = place.incident(hour, "web", 1);
+            place.tidy(&own, Keeping { dumps: 3, ..MANY }, 0);
+        }
+        assert_eq!(place.left(), (vec![1, 2, 3, 4, 5, 6], vec![1, 5, 6]));
+        place.tidy(&own, Keeping { dumps: 1, ..MANY }, 0);
+        assert_eq!(place.left().1, [6]);
+    }
+
+    #[test]
+    fn of_too_many_bytes_old_dumps_go_first_and_then_old_incidents() {
+        let place = Place::new();
+        let names: Vec<String> = (1..=5).map(|hour| place.incident(hour, "web", 2)).collect();
+        let own = names.last().unwrap();
+        let left = place.tidy(own, Keeping { total: 7 * MIB, ..MANY }, 0);
+        assert_eq!(place.left(), (vec![1, 2, 3, 4, 5], vec![1, 4, 5]));
+        assert!((6 * MIB..7 * MIB).contains(&left.bytes), "{left:?}");
+        let left = place.tidy(own, Keeping { total: 8 * MIB, ..MANY }, 3 * MIB);
+        assert_eq!(place.left(), (vec![1, 2, 3, 4, 5], vec![1, 5]));
+        assert!(left.bytes <= 5 * MIB, "{left:?}");
+        place.tidy(own, Keeping { total: 3 * MIB, ..MANY }, 0);
+        assert_eq!(place.left(), (vec![5], vec![5]));
+        // What is open is not touched, and what it takes is told.
+        let left = place.tidy(own, Keeping { total: MIB, ..MANY }, 0);
+        assert_eq!((place.left().0, left.bytes > 2 * MIB), (vec![5], true));
+    }
+
+    #[test]
+    fn what_somebody_else_may_be_writing_or_has_put_there_stays() {
+        let place = Place::new();
+        place.incident(1, "web", 0);
+        let other = place.incident(2, "other-host", 0);
+        let old = place.incident(3, "other", 0);
+        let own = place.incident(4, "web", 0);
+        let incidents = place.dir().join("incidents");
+        let before = SystemTime::now() - 2 * MAY_BE_OPEN;
+        let file = std::fs::File::options().write(true).open(incidents.join(&old).join("incident.json")).unwrap();
+        file.set_modified(before).unwrap();
+        let notes = incidents.join("notes of mine");
+        std::fs::create_dir(&notes).unwrap();
+        let victim = place.place.path().join("victim");
+        std::fs::create_dir(&victim).unwrap();
+        std::fs::write(victim.join("file"), "precious").unwrap();
+        std::os::unix::fs::symlink(&victim, incidents.join("2026-11-22T00-00-00Z-web-1")).unwrap();
+        std::os::unix::fs::symlink(&victim, incidents.join(&old).join("artifacts/link")).unwrap();
+        place.tidy(&own, Keeping { incidents: 1, ..MANY }, 0);
+        assert!(!incidents.join(&old).exists());
+        assert!(incidents.join(&other).exists() && notes.exists() && incidents.join(&own).exists());
+        assert_eq!(std::fs::read_to_string(victim.join("file")).unwrap(), "precious");
+    }
+
+    #[test]
+    fn the_name_of_an_incident_is_known_from_any_other() {
+        assert_eq!(host("2026-11-22T05-45-01Z-web-1-12"), Some("web-1"));
+        assert_eq!(host("2026-11-22T05-45-01Z--1"), Some(""));
+        for name in ["", "2026", "2026-11-22T05-45-01Z-web", "2026-11-22T05-45-01Z-web-x", "x026-11-22T05-45-01Z-web-1"]
+        {
+            assert_eq!(host(name), None, "{name}");
+        }
+    }
+}
