@@ -28,11 +28,13 @@ pub struct Limits {
     pub groups: usize,
     /// Count what is reachable only. That costs a full collection of garbage, which takes several times as long.
     pub live: bool,
+    /// When the process that is meant has started; `None`: it is the one that has the number now.
+    pub start: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(20), groups: 500, live: false }
+        Self { time: Duration::from_secs(20), groups: 500, live: false, start: None }
     }
 }
 
@@ -41,7 +43,7 @@ impl Default for Limits {
 /// # Errors
 /// [`Refusal::NotMine`] for another kind of process, [`Refusal::Cannot`] with cause and consequence.
 pub fn census(pid: i32, limits: Limits) -> Result<Census, Refusal> {
-    let jvm = Jvm::attach(pid, Deadline::after(limits.time))?;
+    let jvm = Jvm::attach(pid, limits.start, Deadline::after(limits.time))?;
     census_of(&jvm, limits)
 }
 

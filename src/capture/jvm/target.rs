@@ -9,6 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::capture::census::Refusal;
+use crate::cgroup::parse;
 use crate::sys::guise::Guise;
 
 /// How much of a file of /proc is read at the most; `environ` may have megabytes.
@@ -252,6 +253,16 @@ impl Target {
             status.own_pid = self.pid;
         }
         Ok(status)
+    }
+
+    /// When it started, in clock ticks since the machine did.
+    ///
+    /// # Errors
+    /// ESRCH if it is gone.
+    pub fn started(&self) -> io::Result<u64> {
+        let stat = self.read("stat")?;
+        let started = parse::process_stat(&stat).ok().and_then(|stat| stat.started);
+        started.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// What is resident in which of its mappings.

@@ -17,6 +17,7 @@ use super::dump::{Dump, Wishes, dump};
 use super::histogram::{Limits, census, census_of};
 use super::target::Target;
 use crate::capture::census::{Group, Refusal};
+use crate::capture::proc::Identity;
 use crate::incident::folder::Folder;
 use crate::sys::process::{ProcessId, kill};
 use crate::sys::signal::Signal;
@@ -495,7 +496,7 @@ fn a_stopped_jvm_costs_a_deadline_and_leaves_nothing() {
     session.signal(Signal::CONT);
     session.works();
 
-    let jvm = Jvm::attach(pid, Deadline::after(Duration::from_secs(2))).unwrap();
+    let jvm = Jvm::attach(pid, None, Deadline::after(Duration::from_secs(2))).unwrap();
     session.signal(Signal::STOP);
     session.wait_until_stopped();
     let began = Instant::now();
@@ -715,7 +716,7 @@ fn a_jvm_that_has_no_room_for_its_own_dump_is_told() {
 #[ignore = "needs a JDK"]
 fn what_grows_outside_the_heap_is_told_by_its_kind() {
     use crate::capture::snapshot::Snapshot;
-    let look = |pid: i32| census(pid, Limits::default());
+    let look = |identity: Identity| census(identity.pid, Limits::default());
     for runtime in Runtime::all() {
         for native in [&[][..], &["-XX:NativeMemoryTracking=summary"]] {
             let options = [&["-Xmx256m", "-XX:MaxDirectMemorySize=1g"], native].concat();

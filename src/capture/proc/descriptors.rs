@@ -1,11 +1,13 @@
 //! What a process has open, by kind.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use procfs::ProcError;
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process};
 use serde::{Deserialize, Serialize};
@@ -46,7 +48,7 @@ impl Descriptors {
         let mut sockets: Vec<u64> = Vec::new();
         let mut files: HashMap<String, u64> = HashMap::new();
         let mut deleted: HashMap<(u64, u64), (u64, bool)> = HashMap::new();
-        let listed = process.fd().map_err(|error| io::Error::other(error.to_string()))?;
+        let listed = process.fd().map_err(io_error)?;
         // One that is closed meanwhile is left out.
         for descriptor in listed.filter_map(Result::ok) {
             descriptors.count = descriptors.count.saturating_add(1);
@@ -77,7 +79,9 @@ impl Descriptors {
                 FDTarget::Net(_) => "namespace".to_owned(),
                 FDTarget::MemFD(_) => "memfd".to_owned(),
                 FDTarget::AnonInode(name) => name.trim_matches(['[', ']']).to_owned(),
-                FDTarget::Other(kind, _) | FDTarget::Unknown(kind, _) => kind,
+                FDTarget::Other(kind, _) => kind,
+                // The path of a file outside of its root may look so; the name is anybody's choice.
+                FDTarget::Unknown(..) => "file".to_owned(),
             };
             descriptors.add(kind);
         }
@@ -135,10 +139,28 @@ fn sockets_beside(process: &Process) -> HashMap<u64, &'static str> {
     for entry in [process.udp(), process.udp6()].into_iter().flatten().flatten() {
         note(entry.inode, "udp");
     }
-    for entry in process.unix().into_iter().flatten() {
-        note(entry.inode, "unix socket");
+    let unix = File::open(format!("/proc/{}/net/unix", process.pid));
+    for inode in unix.into_iter().flat_map(|file| unix_sockets(BufReader::new(file))) {
+        note(inode, "unix socket");
     }
     sockets
+}
+
+/// The inodes in `/proc/PID/net/unix`. What a socket is called stands there as it is, and need not be text.
+fn unix_sockets(text: impl BufRead) -> impl Iterator<Item = u64> {
+    text.split(b'\n').map_while(Result::ok).filter_map(|line| {
+        let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+        std::str::from_utf8(words.nth(6)?).ok()?.parse().ok()
+    })
+}
+
+/// With its number, where the crate knows one: who is refused may try again as somebody else.
+fn io_error(error: ProcError) -> io::Error {
+    match error {
+        ProcError::PermissionDenied(_) => io::ErrorKind::PermissionDenied.into(),
+        ProcError::Io(error, _) => error,
+        other => io::Error::other(other.to_string()),
+    }
 }
 
 fn file_kind(path: &str) -> &'static str {
@@ -166,7 +188,6 @@ const fn tcp_kind(state: &TcpState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::File;
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::net::UnixStream;
 
