@@ -42,7 +42,11 @@ pub struct Mount {
 /// Where the process's mounts may not be read.
 pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
     let infos = BufReader::new(fs::File::open(format!("/proc/{pid}/mountinfo"))?);
-    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let mut root = PathBuf::from(format!("/proc/{pid}/root"));
+    if fs::metadata(&root).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        // The app is another user's. Mostly it sees what memini sees; a mount that is not the same is left out below.
+        root = "/".into();
+    }
     let mut left = LOOKED_AT;
     let mut seen = Vec::new();
     let mut mounts = Vec::new();
