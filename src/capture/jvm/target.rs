@@ -375,6 +375,41 @@ mod unit {
     }
 
     #[test]
+    fn a_program_whose_file_is_cut_or_lies_about_its_sections_is_no_jvm() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = std::fs::read("/bin/sleep").unwrap();
+        let sections = usize::try_from(number(&whole, 40, 8)).unwrap();
+        let mut beyond = whole.clone();
+        beyond[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
+        beyond[58..62].fill(0xff);
+        let mut ring = whole.clone();
+        // Each section is described by the file's own beginning.
+        ring[40..48].fill(0);
+        let without = whole[..sections].to_vec();
+        for (name, bytes) in [("cut", without), ("half", whole[..sections + 100].to_vec()), ("beyond", beyond), ("ring", ring)] {
+            let program = folder.path().join(name);
+            std::fs::write(&program, bytes).unwrap();
+            std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let mut child = std::process::Command::new(&program).arg("1000").spawn().unwrap();
+            let target = Target::open(child.id().cast_signed()).unwrap();
+            assert_eq!(target.check_kind(), Err(Refusal::NotMine), "{name}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_process_is_never_that_of_a_later_one() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let target = Target::open(child.id().cast_signed()).unwrap();
+        assert!(target.started().is_ok() && target.status().is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(target.started().is_err() && target.status().is_err() && target.mappings().is_err());
+        assert!(!target.has_option(b"1000") && target.thread_names().is_empty());
+    }
+
+    #[test]
     fn this_process_is_no_jvm() {
         let pid = std::process::id().cast_signed();
         assert_eq!(Target::open(pid).unwrap().check_kind(), Err(Refusal::NotMine));

@@ -474,6 +474,43 @@ garbage
         }
     }
 
+    /// Nothing but zeros, behind a head.
+    struct Endless(Vec<u8>, std::rc::Rc<std::cell::Cell<u64>>);
+
+    impl super::super::memory::Source for Endless {
+        fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1.set(self.1.get() + buffer.len() as u64);
+            for (at, byte) in (address..).zip(buffer.iter_mut()) {
+                *byte = usize::try_from(at - 0x40_0000).ok().and_then(|at| self.0.get(at).copied()).unwrap_or(0);
+            }
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn of_a_hundred_gigabytes_that_seem_to_be_its_data_no_more_than_that_of_a_python_is_read() {
+        let read = std::rc::Rc::default();
+        let mut memory = Memory::new(Box::new(Endless(b"\x7fELF\x02\x01".to_vec(), std::rc::Rc::clone(&read))));
+        let image =
+            Image { path: "/usr/bin/python3.11".into(), start: 0x40_0000, data: vec![(0x50_0000, 100 << 30)] };
+        assert!(matches!(within(&mut memory, &[image]), Err(Refusal::Cannot(_))));
+        // Once for the version and once for the runtime, and what is looked at beside them.
+        assert!(read.get() < 3 * MOST_DATA, "{}", read.get());
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_has_no_symbols_and_does_no_harm() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let cuts = (0..80).chain((80..8192).step_by(61)).chain([program.len() / 2]);
+        for cut in cuts {
+            let pieces = Pieces(vec![(0x40_0000, program[..cut].to_vec())]);
+            let mut memory = Memory::new(Box::new(pieces));
+            let image = Image { path: "python3".into(), start: 0x40_0000, data: vec![(0x40_0000, 0x40_1000)] };
+            let _ = Symbols::of(&mut memory, &image).and_then(|symbols| symbols.address(&mut memory, "_PyRuntime"));
+            assert!(matches!(within(&mut memory, &[image]), Err(Refusal::Cannot(_))), "{cut}");
+        }
+    }
+
     #[test]
     fn an_image_whose_tables_refer_to_themselves_has_no_symbols() {
         // Each word is an address of the same page: program headers, dynamic section and hash table are all the same.
