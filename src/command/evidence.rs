@@ -87,7 +87,10 @@ fn look(order: &Order) -> Result<(), String> {
         Report::Found(&plain(&why)).send();
     }
     if let Some(incident) = &order.incident {
-        keep(order, incident, &snapshot, &findings)?;
+        // Without it there is still the log, and what the next look is compared with.
+        if let Err(why) = keep(order, incident, &snapshot, &findings) {
+            Report::Warning(&why).send();
+        }
     }
     if let (Some(incident), "capture") = (&order.incident, order.stage.as_str())
         && recipes.jvm

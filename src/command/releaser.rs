@@ -34,7 +34,8 @@ pub fn tell(process: Option<ProcessId>) -> io::Result<()> {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let child = child.map_err(|error| io::Error::new(error.kind(), format!("nobody could let it go on: {error}")))?;
+        let child =
+            child.map_err(|error| io::Error::new(error.kind(), format!("nobody could let it go on: {error}")))?;
         *releaser = child.stdin;
     }
     let line = format!("{}\n", process.map_or(0, ProcessId::get));

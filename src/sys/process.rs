@@ -79,9 +79,8 @@ impl Handle {
         let Some(descriptor) = &self.descriptor else { return kill(self.process, signal) };
         let nothing: *const libc::siginfo_t = std::ptr::null();
         // SAFETY: a descriptor of our own, plain numbers, and no details of the signal.
-        let result = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), signal.number(), nothing, 0)
-        };
+        let result =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), signal.number(), nothing, 0) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 }

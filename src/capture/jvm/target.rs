@@ -386,7 +386,9 @@ mod unit {
         // Each section is described by the file's own beginning.
         ring[40..48].fill(0);
         let without = whole[..sections].to_vec();
-        for (name, bytes) in [("cut", without), ("half", whole[..sections + 100].to_vec()), ("beyond", beyond), ("ring", ring)] {
+        for (name, bytes) in
+            [("cut", without), ("half", whole[..sections + 100].to_vec()), ("beyond", beyond), ("ring", ring)]
+        {
             let program = folder.path().join(name);
             std::fs::write(&program, bytes).unwrap();
             std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();

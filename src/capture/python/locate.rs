@@ -491,8 +491,7 @@ garbage
     fn of_a_hundred_gigabytes_that_seem_to_be_its_data_no_more_than_that_of_a_python_is_read() {
         let read = std::rc::Rc::default();
         let mut memory = Memory::new(Box::new(Endless(b"\x7fELF\x02\x01".to_vec(), std::rc::Rc::clone(&read))));
-        let image =
-            Image { path: "/usr/bin/python3.11".into(), start: 0x40_0000, data: vec![(0x50_0000, 100 << 30)] };
+        let image = Image { path: "/usr/bin/python3.11".into(), start: 0x40_0000, data: vec![(0x50_0000, 100 << 30)] };
         assert!(matches!(within(&mut memory, &[image]), Err(Refusal::Cannot(_))));
         // Once for the version and once for the runtime, and what is looked at beside them.
         assert!(read.get() < 3 * MOST_DATA, "{}", read.get());

@@ -36,6 +36,7 @@ mod types;
 mod walk;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,9 @@ const MOST_INTERPRETERS: usize = 16;
 
 /// How often a process is let go and stopped again because its collector is at work just then.
 const TRIES: u32 = 5;
+
+/// For how long it goes on at least, between two times that it was to be stopped and was not.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// How many items of a container are looked at to tell what all take.
 const ITEMS_LOOKED_AT: u64 = 48;
@@ -150,11 +154,19 @@ pub fn census(process: ProcessId, limits: &Limits) -> Result<Census, Refusal> {
     };
     let mut pause = Duration::ZERO;
     for attempt in 1..=TRIES {
-        let stopped = Stopped::hold(&folder, process, start, limits.patience, limits.on_hold);
-        let stopped = stopped.map_err(|error| match error.raw_os_error() {
-            Some(libc::ESRCH | libc::ENOENT) => gone(),
-            _ => Refusal::Cannot(format!("cannot stop process {process}: {error}; no census")),
-        })?;
+        let stopped = match Stopped::hold(&folder, process, start, limits.patience, limits.on_hold) {
+            Ok(stopped) => stopped,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => return Err(gone()),
+            Err(error) => {
+                // On a busy machine its threads may have come late. They have stood still for that long, too.
+                pause = pause.saturating_add(limits.patience);
+                if error.kind() == io::ErrorKind::TimedOut && attempt < TRIES && pause < limits.pause {
+                    std::thread::sleep(BETWEEN_TRIES);
+                    continue;
+                }
+                return Err(Refusal::Cannot(format!("cannot stop process {process}: {error}; no census")));
+            }
+        };
         heap.memory.forget();
         if !heap.memory.is_alive(python.runtime) {
             drop(stopped);

@@ -432,8 +432,7 @@ fn what_there_was_no_time_for_is_extrapolated_and_said_to_be() {
     let reads = std::rc::Rc::default();
     let memory = folder.open_file(app.id().get(), "mem").unwrap();
     let source = Slow { memory, begin: Instant::now(), reads: std::rc::Rc::clone(&reads) };
-    let mut heap =
-        Heap { memory: Memory::new(Box::new(source)), layout: python.layout, types: Types::default() };
+    let mut heap = Heap { memory: Memory::new(Box::new(source)), layout: python.layout, types: Types::default() };
     let start = list::started(&folder, app.id()).unwrap();
     let stopped = Stopped::hold(&folder, app.id(), start, patient().patience, patient().on_hold).unwrap();
     let pause = READ * 2500;
@@ -567,7 +566,7 @@ if libc.vfork() == 0:
     while app.state() != b'D' {
         std::thread::yield_now();
     }
-    let limits = Limits { patience: Duration::from_millis(50), ..patient() };
+    let limits = Limits { patience: Duration::from_millis(50), pause: Duration::from_millis(100), ..patient() };
     let why = format!("cannot stop process {}: it has not stopped within 50 ms; no census", app.id());
     assert_eq!(census(app.id(), &limits), Err(Refusal::Cannot(why)));
     let status = std::fs::read_to_string(format!("/proc/{}/status", app.id())).unwrap();
@@ -735,7 +734,8 @@ tell()
 #[test]
 fn a_python_without_sections_in_its_file_is_found_by_what_is_in_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable, sys.prefix)"]).output().unwrap();
+    let output =
+        Command::new("python3").args(["-c", "import sys; print(sys.executable, sys.prefix)"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let (program, prefix) = text.trim().split_once(' ').unwrap();
     let mut bytes = std::fs::read(program).unwrap();
@@ -751,7 +751,8 @@ fn a_python_without_sections_in_its_file_is_found_by_what_is_in_memory() {
     let starter = folder.path().join("start");
     std::fs::write(&starter, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&starter, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let app = App::start(&Installed { program: starter, root: None }, "data = ['%d' % i for i in range(50000)]\ntell()");
+    let app =
+        App::start(&Installed { program: starter, root: None }, "data = ['%d' % i for i in range(50000)]\ntell()");
     // And the file itself may be gone, or something else by now.
     std::fs::remove_file(&copy).unwrap();
     std::fs::write(&copy, b"\x7fELF\x02\x01\x01").unwrap();
