@@ -398,7 +398,7 @@ fn size(text: &str) -> Option<u64> {
 
 /// What native memory tracking tells of what the JVM has from malloc(3), by category, the largest first; empty where it is
 /// off. What it has mapped besides need not be resident. Bytes.
-fn native(text: &str) -> Vec<(String, u64)> {
+pub fn native(text: &str) -> Vec<(String, u64)> {
     let mut categories: Vec<(String, u64)> = Vec::new();
     let mut category: Option<String> = None;
     for line in text.lines().map(str::trim_start) {

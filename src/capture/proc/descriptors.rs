@@ -147,7 +147,7 @@ fn sockets_beside(process: &Process) -> HashMap<u64, &'static str> {
 }
 
 /// The inodes in `/proc/PID/net/unix`. What a socket is called stands there as it is, and need not be text.
-fn unix_sockets(text: impl BufRead) -> impl Iterator<Item = u64> {
+pub fn unix_sockets(text: impl BufRead) -> impl Iterator<Item = u64> {
     text.split(b'\n').map_while(Result::ok).filter_map(|line| {
         let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
         std::str::from_utf8(words.nth(6)?).ok()?.parse().ok()

@@ -78,15 +78,17 @@ pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
 
 /// A line of `/proc/PID/mountinfo` that tells of a tmpfs.
 #[derive(Debug, PartialEq, Eq)]
-struct Info {
-    device: (u64, u64),
-    place: PathBuf,
+pub struct Info {
+    /// Its numbers.
+    pub device: (u64, u64),
+    /// Where it is mounted.
+    pub place: PathBuf,
 }
 
 impl Info {
     /// `25 30 0:22 / /dev/shm rw,nosuid shared:4 - tmpfs tmpfs rw`; a blank in a path is `\040` there, and a path need not be
     /// text.
-    fn parse(line: &[u8]) -> Option<Self> {
+    pub fn parse(line: &[u8]) -> Option<Self> {
         let mut words = line.split(|byte| *byte == b' ');
         let device = std::str::from_utf8(words.nth(2)?).ok()?;
         let (major, minor) = device.split_once(':')?;

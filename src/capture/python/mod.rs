@@ -22,17 +22,17 @@
     )
 )]
 
-mod heap;
+pub mod heap;
 pub mod helper;
-mod layout;
-mod locate;
-mod marshal;
-mod memory;
+pub mod layout;
+pub mod locate;
+pub mod marshal;
+pub mod memory;
 mod paths;
 mod stop;
 #[cfg(test)]
 mod tests;
-mod types;
+pub mod types;
 mod walk;
 
 use std::collections::HashMap;
@@ -225,7 +225,7 @@ fn interpreters(heap: &mut Heap, python: &Python) -> Vec<u64> {
 }
 
 /// Everything that is done while the process stands.
-fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, collecting: bool) -> Census {
+pub fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, collecting: bool) -> Census {
     let start = heap.memory.now();
     let moment = |percent: u32| {
         let part = pause.saturating_mul(percent).checked_div(100).unwrap_or_default();
