@@ -17,13 +17,13 @@ use memini_fuzz::number;
 
 /// Where the memory is, and how long: the data, again and again.
 const BASE: u64 = 0x40_0000;
-const LENGTH: u64 = 1 << 20;
+const LENGTH: u64 = 1 << 16;
 
 /// What a look into it, or at the clock, takes.
 const MOMENT: Duration = Duration::from_micros(100);
 
 struct Garbage {
-    words: Vec<u64>,
+    bytes: Vec<u8>,
     begin: Instant,
     moments: Cell<u32>,
 }
@@ -39,8 +39,9 @@ impl Garbage {
                 number => number & (u64::MAX >> 8),
             }
         };
-        let words = data.chunks(8).map(word).collect();
-        Self { words, begin: Instant::now(), moments: Cell::new(0) }
+        let words: Vec<u8> = data.chunks(8).flat_map(|bytes| word(bytes).to_le_bytes()).collect();
+        let bytes = words.iter().copied().cycle().take(LENGTH as usize).collect();
+        Self { bytes, begin: Instant::now(), moments: Cell::new(0) }
     }
 
     fn pass(&self) {
@@ -51,12 +52,12 @@ impl Garbage {
 impl Source for Garbage {
     fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
         self.pass();
-        let room = (BASE + LENGTH).checked_sub(address).filter(|_| address >= BASE && !self.words.is_empty());
+        let room =
+            (BASE + LENGTH).checked_sub(address).filter(|room| address >= BASE && *room > 0 && !self.bytes.is_empty());
         let room = usize::try_from(room.ok_or(io::ErrorKind::InvalidInput)?).unwrap();
         let length = buffer.len().min(room);
-        for (at, byte) in (address - BASE..).zip(&mut buffer[..length]) {
-            *byte = self.words[(at / 8) as usize % self.words.len()].to_le_bytes()[(at % 8) as usize];
-        }
+        let from = (address - BASE) as usize;
+        buffer[..length].copy_from_slice(&self.bytes[from..from + length]);
         Ok(length)
     }
 

@@ -26,15 +26,17 @@ fn is_refusal(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::PermissionDenied
 }
 
-/// What speaks against looking at a process, in brackets; empty where that is not known, or where it is no question of
-/// permissions.
-pub fn why(folder: &Folder, process: i32, error: &io::Error) -> String {
+/// What speaks against looking into this file of a process, in brackets; empty where that is not known, or where it is no
+/// question of permissions.
+pub fn why(folder: &Folder, process: i32, file: &str, error: &io::Error) -> String {
     if !is_refusal(error) {
         return String::new();
     }
-    // Yama's rules: 2 wants a capability of everybody, 3 lets nobody (Documentation/admin-guide/LSM/Yama.rst).
+    // Yama's rules: 2 wants a capability of everybody, 3 lets nobody (Documentation/admin-guide/LSM/Yama.rst). They are for what
+    // could change the process.
     let scope = std::fs::read_to_string(folder.path().join("sys/kernel/yama/ptrace_scope")).unwrap_or_default();
     match scope.trim() {
+        _ if file != "mem" => {}
         "2" => return " (kernel.yama.ptrace_scope is 2, which takes CAP_SYS_PTRACE)".to_owned(),
         "3" => return " (kernel.yama.ptrace_scope is 3, which forbids it to everybody)".to_owned(),
         _ => {}

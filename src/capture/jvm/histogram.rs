@@ -366,7 +366,8 @@ fn range(line: &str) -> Option<Range<u64>> {
     let (first, rest) = rest.split_once(',')?;
     let (rest, _) = rest.split_once(')')?;
     let last = rest.rsplit(',').next().unwrap_or(rest).trim().strip_prefix("0x")?;
-    Some(u64::from_str_radix(first, 16).ok()?..u64::from_str_radix(last, 16).ok()?)
+    let range = u64::from_str_radix(first, 16).ok()?..u64::from_str_radix(last, 16).ok()?;
+    Some(range).filter(|range| !range.is_empty())
 }
 
 /// The size after a word, or the one before it.
@@ -635,7 +636,9 @@ mod unit {
         ] {
             assert!(Heap::parse(line).ranges.iter().eq(&[(start, end)].map(|(start, end)| start..end)), "{line}");
         }
-        for line in ["[0x1", "[0x1,", "[0x1, 0x)", "[0x1, 2)", "[0xzz, 0x2)", "Metaspace used 1K [0x1, 0x2)"] {
+        for line in
+            ["[0x2, 0x1)", "[0x1", "[0x1,", "[0x1, 0x)", "[0x1, 2)", "[0xzz, 0x2)", "Metaspace used 1K [0x1, 0x2)"]
+        {
             assert!(Heap::parse(line).ranges.is_empty(), "{line}");
         }
     }

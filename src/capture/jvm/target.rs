@@ -55,7 +55,8 @@ pub struct Status {
 impl Status {
     /// Reads what is there; a line without sense is left out.
     pub fn parse(text: &[u8]) -> Self {
-        let mut status = Self::default();
+        // Whose it is must be told: who is not known must not be taken for root.
+        let mut status = Self { users: [u32::MAX; 4], groups: [u32::MAX; 4], ..Self::default() };
         for line in text.split(|byte| *byte == b'\n') {
             let Ok(line) = str::from_utf8(line) else { continue };
             let Some((key, value)) = line.split_once(':') else { continue };
@@ -362,7 +363,8 @@ mod unit {
         let status = Status::parse(b"Uid:\tx\nGid\nSigCgt:\tzz\n\xff\xfe:\n:::\nNStgid:\n");
         assert_eq!(status.user(), u32::MAX);
         assert!(!status.catches_quit());
-        assert_eq!(Status::parse(b"").own_pid, 0);
+        let nobody = Status::parse(b"");
+        assert_eq!((nobody.own_pid, nobody.user(), nobody.group()), (0, u32::MAX, u32::MAX));
     }
 
     #[test]

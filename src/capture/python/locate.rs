@@ -106,7 +106,7 @@ fn is_called_python(folder: &Folder, process: ProcessId) -> bool {
 
 /// A Python that may not be looked at.
 fn unreadable(folder: &Folder, process: ProcessId, file: &str, error: &io::Error) -> Refusal {
-    let (path, why) = (folder.path().display(), owner::why(folder, process.get(), error));
+    let (path, why) = (folder.path().display(), owner::why(folder, process.get(), file, error));
     Refusal::Cannot(format!("cannot read {path}/{process}/{file}: {error}{why}; no census of this Python"))
 }
 
