@@ -78,14 +78,14 @@ fn try_to(order: &Order, incident: &str, look: &Look, findings: &Findings) -> Re
     let folder = Folder::of_incident(&order.dir, incident).and_then(|folder| folder.enter("artifacts".as_ref()));
     let folder = folder.map_err(|error| unwritable(&error))?;
     let disk = statvfs(folder.path()).map_err(|error| unwritable(&error))?;
-    let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
     // What compresses best is text, what compresses least is not more than it was.
     if free < RESERVE.saturating_add(held / 2) {
         let (needed, place) = (Size(held / 2), folder.path().display().to_string());
         return Err(refuse(format!(
             "it may take {needed} of the disk, {} of {} are free in {place}, and {} are to stay so",
             Size(free),
-            Size(u64::from(disk.blocks()).saturating_mul(u64::from(disk.fragment_size()))),
+            Size(disk.blocks().saturating_mul(disk.fragment_size())),
             Size(RESERVE)
         )));
     }
