@@ -97,6 +97,21 @@ impl<const N: usize> io::Write for Line<N> {
     }
 }
 
+/// A name of the app's own choice, so that it neither forges a line nor acts on a terminal, nor turns round what is read.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for letter in text.chars() {
+        // Breaks of lines that are no control characters, what changes the direction, and what is not seen at all.
+        let is_format = matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        if letter.is_control() || is_format {
+            plain.extend(letter.escape_default());
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +135,18 @@ mod tests {
         write!(line, "name\nmemini: forged\u{1b}[2J").unwrap();
         line.replace_controls();
         assert_eq!(line.as_str(), "name?memini: forged?[2J");
+    }
+
+    #[test]
+    fn a_name_neither_forges_a_line_nor_acts_on_a_terminal() {
+        for (name, shown) in [
+            ("é 名 [a]'\"\\", "é 名 [a]'\"\\"),
+            ("a\nmemini: forged\r", "a\\nmemini: forged\\r"),
+            ("\u{1b}[2J\u{9b}2J\u{7f}\0", "\\u{1b}[2J\\u{9b}2J\\u{7f}\\u{0}"),
+            ("txt.\u{202e}exe\u{2028}\u{200b}\u{feff}", "txt.\\u{202e}exe\\u{2028}\\u{200b}\\u{feff}"),
+        ] {
+            assert_eq!(plain(name), shown);
+        }
     }
 
     #[test]

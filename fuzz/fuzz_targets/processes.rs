@@ -1,25 +1,10 @@
 //! `/proc/PID/stat`, `/proc/PID/status` and the entries of `/proc` itself.
 #![no_main]
 
-use std::io::Read;
-
 use libfuzzer_sys::fuzz_target;
 use memini_fuzz::cgroup::parse;
-use memini_fuzz::number;
 use memini_fuzz::process::{folder, memory};
-
-/// A reader that gives few bytes at a time.
-struct Drops<'a>(&'a [u8], usize);
-
-impl Read for Drops<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.1.min(self.0.len()).min(buffer.len());
-        let (now, later) = self.0.split_at(length);
-        buffer[..length].copy_from_slice(now);
-        self.0 = later;
-        Ok(length)
-    }
-}
+use memini_fuzz::{Drops, number};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(stat) = parse::process_stat(data) {

@@ -13,6 +13,8 @@ fuzz_target!(|data: &[u8]| {
             Some(Report::Group(id)) => format!("group {id}"),
             Some(Report::Tail(text)) => format!("tail {text}"),
             Some(Report::Output(bytes, file)) => format!("output {bytes} {file}"),
+            Some(Report::Found(text)) => format!("found {text}"),
+            Some(Report::Holds(id)) => format!("holds {id}"),
             Some(Report::Code(code)) => format!("code {code}"),
             Some(Report::Signal(number)) => format!("signal {number}"),
             Some(Report::Warning(text)) => format!("warning {text}"),

@@ -15,8 +15,12 @@ pub mod cgroup {
 #[path = "../../src/process"]
 pub mod process {
     pub mod folder;
+    pub mod list;
     pub mod memory;
 }
+
+#[path = "../../src/capture/mod.rs"]
+pub mod capture;
 
 #[path = "../../src/engine"]
 pub mod engine {
@@ -25,8 +29,17 @@ pub mod engine {
 
 #[path = "../../src/sys"]
 pub mod sys {
+    pub mod descriptors;
     pub mod directory;
+    pub mod guise;
+    pub mod mask;
+    pub mod memory;
+    pub mod pages;
+    pub mod poll;
+    pub mod process;
     pub mod signal;
+    pub mod socket;
+    pub mod spawn;
 }
 
 #[path = "../../src/supervisor"]
@@ -36,6 +49,7 @@ pub mod supervisor {
 
 #[path = "../../src/incident"]
 pub mod incident {
+    pub mod folder;
     pub mod record;
     /// As in memini's own room.
     pub const SCHEMA: &str = "memini.incident/1";
@@ -49,6 +63,8 @@ pub mod config;
 pub mod hook;
 #[path = "../../src/cli/units.rs"]
 pub mod option_units;
+#[path = "../../src/text.rs"]
+pub mod text;
 #[path = "../../src/units.rs"]
 pub mod units;
 
@@ -62,5 +78,18 @@ pub fn number(data: &[u8]) -> (u64, &[u8]) {
     match data.split_first_chunk() {
         Some((first, rest)) => (u64::from_le_bytes(*first), rest),
         None => (0, data),
+    }
+}
+
+/// A reader that gives few bytes at a time, as a pipe may.
+pub struct Drops<'a>(pub &'a [u8], pub usize);
+
+impl std::io::Read for Drops<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.1.min(self.0.len()).min(buffer.len());
+        let (now, later) = self.0.split_at(length);
+        buffer[..length].copy_from_slice(now);
+        self.0 = later;
+        Ok(length)
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod census;
 pub mod jvm;
+pub mod owner;
 pub mod probe;
 pub mod proc;
 pub mod python;

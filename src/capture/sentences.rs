@@ -3,14 +3,15 @@
 use std::fmt::{self, Write as _};
 
 use super::suspects::{Findings, Suspect};
+use crate::text::plain;
 use crate::units::{Rate, Size, Span};
 
 /// Where the memory is, and then the suspects, the most likely first.
 pub fn lines(findings: &Findings) -> Vec<String> {
     let mut lines = Vec::with_capacity(findings.suspects.len().saturating_add(2));
     lines.push(match findings.growth {
-        Some(growth) => format!("{} in {}: {}", Signed(growth), Span(findings.span), findings.place),
-        None => format!("in use: {}", findings.place),
+        Some(growth) => format!("{} in {}: {}", Signed(growth), Span(findings.span), plain(&findings.place)),
+        None => format!("in use: {}", plain(&findings.place)),
     });
     if findings.growth.is_some() && !findings.is_conclusive && !findings.suspects.is_empty() {
         lines.push("nothing of it explains enough to be called the cause".to_owned());
@@ -54,19 +55,6 @@ pub fn who(suspect: &Suspect) -> String {
     text
 }
 
-/// Names are the app's own choice, and must neither forge a line nor act on a terminal.
-pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            plain.extend(letter.escape_default());
-        } else {
-            plain.push(letter);
-        }
-    }
-    plain
-}
-
 /// Bytes with their sign.
 pub struct Signed(pub i64);
 
@@ -100,13 +88,13 @@ mod tests {
             ..Suspect::default()
         };
         let mut findings = Findings {
-            place: "97% private memory".into(),
+            place: "97% private memory of py\u{202e}\n".into(),
             growth: Some(-MIB),
             span: Duration::from_secs(60),
             suspects: vec![suspect],
             is_conclusive: true,
         };
-        let first = "-1 MiB in 1 min 0 s: 97% private memory".to_owned();
+        let first = "-1 MiB in 1 min 0 s: 97% private memory of py\\u{202e}\\n".to_owned();
         let second =
             "+50 MiB  app.cache: dict\\u{1b}[2J, 1000 (-3), +1 MiB/s [heap of CPython 3.11.2, py\\nthon 7]".to_owned();
         assert_eq!(lines(&findings), [first.clone(), second.clone()]);
@@ -114,6 +102,6 @@ mod tests {
         let between = "nothing of it explains enough to be called the cause".to_owned();
         assert_eq!(lines(&findings), [first, between, second]);
         findings.growth = None;
-        assert_eq!(lines(&findings)[0], "in use: 97% private memory");
+        assert_eq!(lines(&findings)[0], "in use: 97% private memory of py\\u{202e}\\n");
     }
 }

@@ -76,8 +76,8 @@ pub struct Snapshot {
     pub segments: Segments,
 }
 
-/// A recipe's census.
-pub type Recipe<'a> = &'a dyn Fn(i32) -> Result<Census, Refusal>;
+/// A recipe's census of this process, and of no later one of its number.
+pub type Recipe<'a> = &'a dyn Fn(Identity) -> Result<Census, Refusal>;
 
 impl Snapshot {
     /// Looks at these processes; in depth at those that have grown most since `before`, or at the largest.
@@ -144,7 +144,7 @@ impl Process {
 impl Look {
     fn look_deeper(&mut self, recipes: &[Recipe<'_>]) {
         for recipe in recipes {
-            match recipe(self.process.identity.pid) {
+            match recipe(self.process.identity) {
                 Ok(census) => {
                     self.census = Some(census);
                     return;
@@ -180,9 +180,9 @@ mod tests {
             }
         }
         let asked = std::cell::RefCell::new(Vec::new());
-        let recipe = |pid: i32| {
-            asked.borrow_mut().push(pid);
-            Err(if pid == pids[3] { Refusal::Cannot("it sleeps".into()) } else { Refusal::NotMine })
+        let recipe = |identity: Identity| {
+            asked.borrow_mut().push(identity.pid);
+            Err(if identity.pid == pids[3] { Refusal::Cannot("it sleeps".into()) } else { Refusal::NotMine })
         };
         let second = Snapshot::take(&pids, None, Some(&before), &[&recipe]);
         let mut deep = asked.take();

@@ -413,6 +413,8 @@ pub struct ProcessStat<'a> {
     pub threads: u64,
     /// How many of its page faults needed no disk.
     pub minor_faults: u64,
+    /// When it started, in clock ticks since the machine did; `None` where the text was cut off before.
+    pub started: Option<u64>,
 }
 
 /// `PF_KTHREAD` (include/linux/sched.h).
@@ -440,6 +442,7 @@ fn process_stat_parts(text: &[u8]) -> Option<ProcessStat<'_>> {
     let threads = fields.nth(9)?;
     // A field is whole only if another one follows.
     fields.next()?;
+    let started = fields.next().filter(|_| fields.next().is_some());
     let id = |word| digits(word).ok().and_then(|number| i32::try_from(number).ok());
     Some(ProcessStat {
         pid: id(pid)?,
@@ -450,6 +453,7 @@ fn process_stat_parts(text: &[u8]) -> Option<ProcessStat<'_>> {
         kernel: digits(flags).ok()? & KERNEL_THREAD != 0,
         threads: digits(threads).ok()?,
         minor_faults: digits(minor_faults).ok()?,
+        started: started.and_then(|started| digits(started).ok()),
     })
 }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::capture::census::{Census, Refusal};
+use crate::capture::proc::Identity;
 use crate::capture::proc::memory::Kind;
-use crate::capture::sentences::{self, Signed, plain};
+use crate::capture::sentences::{self, Signed};
 use crate::capture::snapshot::{Composition, IN_DEPTH, Look, SCHEMA, Snapshot};
 use crate::capture::suspects::{Findings, Suspect, find};
 use crate::capture::{jvm, python};
@@ -16,7 +17,10 @@ use crate::cgroup::choose;
 use crate::cgroup::reading::Scope;
 use crate::process::list::List;
 use crate::sys::process::ProcessId;
+use crate::text::plain;
 use crate::units::{Size, Span};
+
+use super::releaser;
 
 /// How many types and containers of a process are shown.
 const SHOWN: usize = 8;
@@ -66,12 +70,15 @@ pub fn capture(question: &Question) -> Result<String, String> {
     Ok(text(&snapshot, &findings))
 }
 
-fn python_census(pid: i32) -> Result<Census, Refusal> {
-    ProcessId::new(pid).map_or(Err(Refusal::NotMine), |process| python::census(process, &python::Limits::default()))
+fn python_census(identity: Identity) -> Result<Census, Refusal> {
+    let Some(process) = ProcessId::new(identity.pid) else { return Err(Refusal::NotMine) };
+    let limits = python::Limits { start: Some(identity.start), on_hold: releaser::tell, ..Default::default() };
+    python::census(process, &limits)
 }
 
-fn jvm_census(pid: i32) -> Result<Census, Refusal> {
-    jvm::histogram::census(pid, jvm::histogram::Limits::default())
+fn jvm_census(identity: Identity) -> Result<Census, Refusal> {
+    let limits = jvm::histogram::Limits { start: Some(identity.start), ..Default::default() };
+    jvm::histogram::census(identity.pid, limits)
 }
 
 fn earlier(path: &Path) -> Result<Snapshot, String> {
@@ -155,12 +162,13 @@ pub(super) fn composition() -> Option<Composition> {
 fn text(snapshot: &Snapshot, findings: &Findings) -> String {
     let mut text = String::new();
     let held = snapshot.processes.iter().fold(0, |sum: u64, look| sum.saturating_add(look.process.held()));
+    let place = plain(&findings.place);
     let _ = match (snapshot.composition, findings.growth) {
-        (_, Some(growth)) => writeln!(text, "{} in {}: {}", Signed(growth), Span(findings.span), findings.place),
+        (_, Some(growth)) => writeln!(text, "{} in {}: {place}", Signed(growth), Span(findings.span)),
         (Some(Composition { usage, limit: Some(limit), .. }), None) => {
-            writeln!(text, "the group uses {} of {}: {}", Size(usage), Size(limit), findings.place)
+            writeln!(text, "the group uses {} of {}: {place}", Size(usage), Size(limit))
         }
-        _ => writeln!(text, "{} in {} processes: {}", Size(held), snapshot.process_count, findings.place),
+        _ => writeln!(text, "{} in {} processes: {place}", Size(held), snapshot.process_count),
     };
     if findings.growth.is_some() && !findings.is_conclusive && !findings.suspects.is_empty() {
         text.push_str("nothing of it explains enough to be called the cause\n");
@@ -176,7 +184,7 @@ fn text(snapshot: &Snapshot, findings: &Findings) -> String {
         let _ = writeln!(text, "\nand {others} smaller processes");
     }
     for mount in &snapshot.mounts {
-        let _ = write!(text, "\n{}: {} in memory, {} files\n", mount.path, Size(mount.used), mount.files);
+        let _ = write!(text, "\n{}: {} in memory, {} files\n", plain(&mount.path), Size(mount.used), mount.files);
         for (name, bytes) in &mount.largest {
             let _ = writeln!(text, "{:>12}  {}", Size(*bytes).to_string(), plain(name));
         }
@@ -213,12 +221,12 @@ fn process(text: &mut String, look: &Look) {
         }
     }
     if let Some(why) = &look.no_census {
-        let _ = writeln!(text, "    no census: {why}");
+        let _ = writeln!(text, "    no census: {}", plain(why));
     }
     let Some(census) = &look.census else { return };
     let heap = census.heap.map(|heap| format!(", heap {}", Size(heap))).unwrap_or_default();
     let share = if census.share < 1.0 { format!(", {:.0}% looked at", census.share * 100.0) } else { String::new() };
-    let _ = writeln!(text, "    {}{heap}{share}; stood still for {}", census.runtime, Span(census.pause));
+    let _ = writeln!(text, "    {}{heap}{share}; stood still for {}", plain(&census.runtime), Span(census.pause));
     for holder in census.holders.iter().take(SHOWN) {
         let name = if holder.name.is_empty() { "without a name" } else { &holder.name };
         let _ = writeln!(
@@ -240,7 +248,7 @@ fn process(text: &mut String, look: &Look) {
         );
     }
     for remark in &census.remarks {
-        let _ = writeln!(text, "    {remark}");
+        let _ = writeln!(text, "    {}", plain(remark));
     }
 }
 

@@ -13,6 +13,7 @@ use crate::incident::folder::{Folder, FolderError};
 use crate::incident::retention;
 use crate::supervisor::evidence::Order;
 use crate::supervisor::report::Report;
+use crate::text::plain;
 use crate::units::{Size, Span};
 
 /// What a dump through a FIFO takes besides the JVM, in the app's group: 22 MiB were measured on a heap of 375 MiB. Bytes.
@@ -40,7 +41,7 @@ fn heap(look: &Look) -> Option<u64> {
 }
 
 fn who(look: &Look) -> String {
-    format!("{} (pid {})", look.process.comm, look.process.identity.pid)
+    format!("{} (pid {})", plain(&look.process.comm), look.process.identity.pid)
 }
 
 fn try_to(order: &Order, incident: &str, look: &Look, findings: &Findings) -> Result<(String, Dump), Refusal> {
@@ -95,6 +96,7 @@ fn try_to(order: &Order, incident: &str, look: &Look, findings: &Findings) -> Re
         redact: order.heavy.redact,
         cap: order.keeping.artifact.min(free.saturating_sub(reserve)).min(left),
         time: order.heavy.max_pause,
+        start: Some(look.process.identity.start),
     };
     let name = format!("heap-{}-{}.hprof.gz", look.process.identity.pid, order.run);
     let dump = dump::dump(look.process.identity.pid, &folder, &name, wishes)?;

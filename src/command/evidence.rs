@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use crate::capture::census::{Census, Refusal};
+use crate::capture::proc::Identity;
 use crate::capture::python::helper::{self, Tracing};
 use crate::capture::sentences;
 use crate::capture::snapshot::{Recipe, Snapshot};
@@ -17,6 +18,7 @@ use crate::supervisor::evidence::Order;
 use crate::supervisor::report::Report;
 use crate::sys::descriptors;
 use crate::sys::process::ProcessId;
+use crate::text::plain;
 use crate::units::Size;
 
 use super::capture::{Answer, composition, is_worker};
@@ -52,13 +54,16 @@ fn look(order: &Order) -> Result<(), String> {
     let pids = tree(order.app)?;
     let faults = RefCell::new(Vec::new());
     let tracing = order.frames.map(|frames| Tracing::of_look(frames, order.room));
-    let python = |pid: i32| {
-        let Some(tracing) = tracing else { return python_census(pid) };
-        let (census, fault) = tracing.add(pid, python_census(pid));
+    let python = |identity: Identity| {
+        let Some(tracing) = tracing else { return python_census(identity) };
+        let (census, fault) = tracing.add(identity.pid, python_census(identity));
         faults.borrow_mut().extend(fault);
         census
     };
-    let jvm = |pid: i32| jvm::histogram::census(pid, jvm::histogram::Limits::default());
+    let jvm = |identity: Identity| {
+        let limits = jvm::histogram::Limits { start: Some(identity.start), ..Default::default() };
+        jvm::histogram::census(identity.pid, limits)
+    };
     let mut wanted: Vec<Recipe<'_>> = Vec::new();
     if recipes.python {
         wanted.push(&python);
@@ -76,13 +81,16 @@ fn look(order: &Order) -> Result<(), String> {
         Report::Found(line).send();
     }
     for why in snapshot.processes.iter().filter_map(|look| look.no_census.as_deref()) {
-        Report::Found(why).send();
+        Report::Found(&plain(why)).send();
     }
     for why in faults.into_inner() {
-        Report::Found(&why).send();
+        Report::Found(&plain(&why)).send();
     }
     if let Some(incident) = &order.incident {
-        keep(order, incident, &snapshot, &findings)?;
+        // Without it there is still the log, and what the next look is compared with.
+        if let Err(why) = keep(order, incident, &snapshot, &findings) {
+            Report::Warning(&why).send();
+        }
     }
     if let (Some(incident), "capture") = (&order.incident, order.stage.as_str())
         && recipes.jvm
@@ -141,10 +149,17 @@ fn tree(app: i32) -> Result<Vec<i32>, String> {
     Ok(chosen)
 }
 
-fn python_census(pid: i32) -> Result<Census, Refusal> {
-    let Some(process) = ProcessId::new(pid) else { return Err(Refusal::NotMine) };
-    let limits =
-        python::Limits { on_hold: |pid| Report::Holds(pid.map_or(0, ProcessId::get)).send(), ..Default::default() };
+fn python_census(identity: Identity) -> Result<Census, Refusal> {
+    let Some(process) = ProcessId::new(identity.pid) else { return Err(Refusal::NotMine) };
+    let limits = python::Limits {
+        start: Some(identity.start),
+        // PID 1 sees to it.
+        on_hold: |pid| {
+            Report::Holds(pid.map_or(0, ProcessId::get)).send();
+            Ok(())
+        },
+        ..Default::default()
+    };
     python::census(process, &limits)
 }
 

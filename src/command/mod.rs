@@ -7,5 +7,6 @@ pub mod evidence;
 pub mod guardian;
 pub mod hook;
 pub mod record;
+mod releaser;
 pub mod run;
 pub mod worker;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{evidence, guardian, hook, record};
+use super::{evidence, guardian, hook, record, releaser};
 use crate::injected;
 use crate::supervisor::report::Report;
 
@@ -20,6 +20,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
             b"unrecord" => evidence::unrecord(rest),
             b"record" => record::run(rest),
             b"guardian" => guardian::run(rest),
+            b"release" => releaser::run(rest),
             _ => None,
         }
     });

@@ -141,10 +141,13 @@ impl Folder {
             Err(error) => return Err(error.into()),
         }
         let mut file = self.create(&partial)?;
-        io::Write::write_all(&mut file, content)?;
-        file.sync_all()?;
-        renameat(&self.descriptor, partial.as_str(), &self.descriptor, name)?;
-        Ok(())
+        let written = io::Write::write_all(&mut file, content).and_then(|()| file.sync_all());
+        let replaced = written.and_then(|()| Ok(renameat(&self.descriptor, partial.as_str(), &self.descriptor, name)?));
+        if replaced.is_err() {
+            // A disk that is full needs the room.
+            let _ = unlinkat(&self.descriptor, partial.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        replaced
     }
 
     /// The files in it with their sizes, by name; no links, no folders.

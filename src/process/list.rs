@@ -1,5 +1,6 @@
 //! The processes that memini answers for: its descendants, or as PID 1 everyone in the namespace.
 
+use std::io;
 use std::path::Path;
 
 use super::folder::Folder;
@@ -141,6 +142,16 @@ impl List {
     pub fn last(&self) -> (&Folder, &[Process]) {
         (&self.folder, &self.processes)
     }
+}
+
+/// When this process started: numbers are given again, but not with the same start.
+///
+/// # Errors
+/// ENOENT, ESRCH if there is none; EACCES, EPERM if it is hidden.
+pub fn started(folder: &Folder, process: ProcessId) -> io::Result<u64> {
+    let mut buffer = [0; 1024];
+    let stat = parse::process_stat(folder.read(process.get(), "stat", &mut buffer)?).ok();
+    stat.and_then(|stat| stat.started).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// One process; `None` for what is gone, hidden, dead or part of the kernel.

@@ -452,6 +452,7 @@ impl Supervisor {
             }
             return;
         };
+        self.brake_who_was_let_go();
         match finished.role {
             Role::Hook(run) => {
                 if let Some((file, bytes)) = &finished.output {
@@ -655,7 +656,9 @@ impl Supervisor {
             return;
         }
         self.spare_workers();
-        self.tree.look_who_is_stopped(&self.spared);
+        // Who is held by a worker was told before it was stopped.
+        self.workers.listen();
+        self.tree.look_who_is_stopped(&self.spared, |id| self.workers.hold(id));
         self.tell_of_stop_timer();
     }
 
@@ -773,9 +776,18 @@ impl Supervisor {
 
     fn listen(&mut self) {
         self.workers.listen();
+        self.brake_who_was_let_go();
         if self.lifeline.is_some() && !self.is_guarded && self.workers.are_guarded() {
             self.is_guarded = true;
             self.pending.push_back(Pending::CanBrake(true));
+        }
+    }
+
+    /// A worker that has looked at a process lets it go on, and knows nothing of the brake.
+    fn brake_who_was_let_go(&mut self) {
+        if self.workers.take_let_go() && self.tree.is_frozen() {
+            self.spare_workers();
+            self.tree.brake(&self.spared);
         }
     }
 

@@ -57,27 +57,42 @@ impl<'a> Report<'a> {
 
     /// Tells it to PID 1. If PID 1 does not listen any more there is nobody left to tell.
     pub fn send(&self) {
-        let line = match self {
-            Self::Group(id) => format!("group {id}\n"),
-            Self::Tail(text) => format!("tail {text}\n"),
-            Self::Found(text) => format!("found {text}\n"),
-            Self::Holds(id) => format!("holds {id}\n"),
-            Self::Output(bytes, file) => format!("output {bytes} {file}\n"),
-            Self::Ready => "ready\n".to_owned(),
-            Self::Written => "written\n".to_owned(),
-            Self::Code(code) => format!("code {code}\n"),
-            Self::Signal(number) => format!("signal {number}\n"),
-            Self::Warning(text) => format!("warning {text}\n"),
-            Self::Failed(text) => format!("failed {text}\n"),
-        };
         let mut output = std::io::stdout().lock();
-        let _ = output.write_all(line.as_bytes()).and_then(|()| output.flush());
+        let _ = output.write_all(self.line().as_bytes()).and_then(|()| output.flush());
+    }
+
+    /// One line, whatever is in the text: what is told of the app must not be taken for a report of its own.
+    fn line(&self) -> String {
+        let line = match self {
+            Self::Group(id) => format!("group {id}"),
+            Self::Tail(text) => format!("tail {text}"),
+            Self::Found(text) => format!("found {text}"),
+            Self::Holds(id) => format!("holds {id}"),
+            Self::Output(bytes, file) => format!("output {bytes} {file}"),
+            Self::Ready => "ready".to_owned(),
+            Self::Written => "written".to_owned(),
+            Self::Code(code) => format!("code {code}"),
+            Self::Signal(number) => format!("signal {number}"),
+            Self::Warning(text) => format!("warning {text}"),
+            Self::Failed(text) => format!("failed {text}"),
+        };
+        line.replace('\n', "\\n") + "\n"
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_cannot_be_taken_for_a_report_of_its_own() {
+        let text = "java\nholds 1\ncode 0";
+        for report in [Report::Found(text), Report::Warning(text), Report::Failed(text), Report::Output(1, text)] {
+            let line = report.line();
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+            assert!(line.ends_with('\n'));
+        }
+    }
 
     #[test]
     fn lines_that_are_no_report_are_passed_over() {

@@ -78,15 +78,17 @@ impl Tree {
         self.reach_all(Signal::STOP, spared);
     }
 
-    /// Notes who is stopped already, before the brake is put on. As PID 1 alone: elsewhere only the app's own group is braked.
-    pub fn look_who_is_stopped(&mut self, spared: &[ProcessId]) {
+    /// Notes who is stopped already, before the brake is put on, but for those that `are_held` by memini's own workers: these go
+    /// on in a moment, and must not be taken for somebody else's. As PID 1 alone: elsewhere only the app's own group is braked.
+    pub fn look_who_is_stopped(&mut self, spared: &[ProcessId], are_held: impl Fn(ProcessId) -> bool) {
         self.stopped_before.clear();
         if let Some(list) = self.list.as_mut().filter(|_| self.is_init) {
             let (stopped, app) = (&mut self.stopped_before, self.app);
             let mut is_one_group = true;
             // What cannot be read is continued in the end, as if it had never been stopped.
             self.is_small = !look_at_first(list, |process| {
-                stopped.extend(ProcessId::new(process.pid).filter(|_| process.state == b'T'));
+                let id = ProcessId::new(process.pid).filter(|_| process.state == b'T');
+                stopped.extend(id.filter(|id| !are_held(*id)));
                 let group = ProcessId::new(process.group);
                 is_one_group &= app == group || group.is_some_and(|group| spared.contains(&group));
             });

@@ -76,12 +76,14 @@ pub struct Finished {
 #[derive(Debug)]
 pub struct Workers {
     table: Vec<Worker>,
+    /// A process that was held goes on since it was last asked.
+    has_let_go: bool,
 }
 
 impl Workers {
     /// None yet.
     pub fn new() -> Self {
-        Self { table: Vec::with_capacity(CAPACITY) }
+        Self { table: Vec::with_capacity(CAPACITY), has_let_go: false }
     }
 
     /// Runs memini again with the hidden verb. `inherited` is a descriptor that it finds under the same number.
@@ -131,6 +133,16 @@ impl Workers {
         }
     }
 
+    /// Whether one of them holds this process still, as far as it has told.
+    pub fn hold(&self, process: ProcessId) -> bool {
+        self.table.iter().any(|worker| worker.holds == Some(process))
+    }
+
+    /// Whether a process that was held goes on since this was last asked, be it by the worker or by memini.
+    pub fn take_let_go(&mut self) -> bool {
+        std::mem::take(&mut self.has_let_go)
+    }
+
     /// Whether the guardian stands guard.
     pub fn are_guarded(&self) -> bool {
         self.table.iter().any(|worker| worker.role == Role::Guardian && worker.ready)
@@ -156,7 +168,9 @@ impl Workers {
     /// Reads what workers have reported. Bounded: at most one buffer of each.
     pub fn listen(&mut self) {
         for worker in &mut self.table {
+            let held = worker.holds;
             worker.listen();
+            self.has_let_go |= held.is_some() && worker.holds != held;
         }
     }
 
@@ -164,8 +178,10 @@ impl Workers {
     pub fn ended(&mut self, id: ProcessId, exit: Exit) -> Option<Finished> {
         let index = self.table.iter().position(|worker| worker.id == id)?;
         let mut worker = self.table.swap_remove(index);
+        let held = worker.holds;
         // All that it has written is in the pipe by now.
         while worker.listen() {}
+        self.has_let_go |= held.is_some() && worker.holds != held;
         let end = worker.end.unwrap_or(match exit {
             // It has ended without telling how its hook ended: there was none.
             Exit::Code(_) => HookEnd::NotStarted,
@@ -174,6 +190,7 @@ impl Workers {
         // Killed in the middle of a look. Who is stopped must go on whatever becomes of those who look.
         if let Some(held) = worker.holds {
             let _ = process::kill(held, Signal::CONT);
+            self.has_let_go = true;
         }
         // A hook whose end was not told may still run, with nobody to watch its time.
         if let (Some(group), false) = (worker.hook_group, matches!(worker.end, Some(HookEnd::Ended(_)))) {
@@ -323,5 +340,33 @@ mod tests {
             workers.listen();
         }
         assert_eq!((ready(&workers), workers.table[0].written), (0, true));
+    }
+
+    #[test]
+    fn who_is_held_is_known_and_that_somebody_goes_on_is_told_once() {
+        let (mut workers, mut writer) = workers();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let held = ProcessId::new(child.id().cast_signed()).unwrap();
+        for end in ["holds 0\n".to_owned(), format!("holds {held}\nholds 0\n")] {
+            writer.write_all(format!("holds {held}\n").as_bytes()).unwrap();
+            workers.listen();
+            assert!(workers.hold(held) && !workers.take_let_go());
+            writer.write_all(end.as_bytes()).unwrap();
+            workers.listen();
+            assert!(!workers.hold(held) && workers.take_let_go() && !workers.take_let_go());
+        }
+        // Killed while it held somebody.
+        writer.write_all(format!("holds {held}\n").as_bytes()).unwrap();
+        drop(writer);
+        process::kill(held, Signal::STOP).unwrap();
+        let worker = workers.table[0].id;
+        assert!(workers.ended(worker, Exit::Signal(Signal::KILL)).is_some());
+        assert!(workers.take_let_go());
+        let state = || std::fs::read_to_string(format!("/proc/{held}/stat")).unwrap();
+        while state().contains(") T ") {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

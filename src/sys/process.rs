@@ -1,6 +1,7 @@
 //! Processes: kill, wait, groups, sessions, subreaper.
 
 use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use serde::{Serialize, Serializer};
 
@@ -40,6 +41,48 @@ fn check(result: libc::c_int) -> io::Result<()> {
 pub fn kill(process: ProcessId, signal: Signal) -> io::Result<()> {
     // SAFETY: kill(2) takes plain numbers; the process id is above 0.
     check(unsafe { libc::kill(process.get(), signal.number()) })
+}
+
+/// One process and no other: not the next one that is given its number, as far as the kernel knows how (pidfd_open(2), since
+/// Linux 5.3).
+#[derive(Debug)]
+pub struct Handle {
+    process: ProcessId,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Handle {
+    /// Of the process that has this number now.
+    ///
+    /// # Errors
+    /// ESRCH if there is none.
+    pub fn open(process: ProcessId) -> io::Result<Self> {
+        // SAFETY: plain numbers.
+        let result = unsafe { libc::syscall(libc::SYS_pidfd_open, process.get(), 0) };
+        if let Some(descriptor) = RawFd::try_from(result).ok().filter(|descriptor| *descriptor >= 0) {
+            // SAFETY: the kernel just made it for us alone, close-on-exec.
+            let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+            return Ok(Self { process, descriptor: Some(descriptor) });
+        }
+        match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ESRCH) => Err(error),
+            // An old kernel, or a container that may not do so.
+            _ => Ok(Self { process, descriptor: None }),
+        }
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// As [`kill`].
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let Some(descriptor) = &self.descriptor else { return kill(self.process, signal) };
+        let nothing: *const libc::siginfo_t = std::ptr::null();
+        // SAFETY: a descriptor of our own, plain numbers, and no details of the signal.
+        let result =
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, descriptor.as_raw_fd(), signal.number(), nothing, 0) };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
 }
 
 /// Sends a signal to each process of a group.
@@ -232,6 +275,16 @@ mod tests {
     #[test]
     fn a_death_by_a_real_time_signal_is_not_lost() {
         assert_eq!(decode(40), Some(Change::Ended(Exit::Signal(Signal::from_number(40).unwrap()))));
+    }
+
+    #[test]
+    fn a_handle_is_not_that_of_who_comes_after() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let handle = Handle::open(ProcessId::new(child.id().cast_signed()).unwrap()).unwrap();
+        handle.signal(Signal::KILL).unwrap();
+        child.wait().unwrap();
+        assert_eq!(handle.signal(Signal::CONT).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        assert!(Handle::open(ProcessId::new(child.id().cast_signed()).unwrap()).is_err());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The built-in evidence: who has grown is named, in the log, in the record and in the last words.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::support::session::python;
-use crate::support::{Group, MIB, Memini, Session, wait_until};
+use crate::support::{Group, MIB, Memini, Session, neighbour, send, wait_until};
 
 /// Adds so many thousand strings of 1000 letters to a dict of the module; or lists, which take longer to look at.
 const LEAK: &str = r#"
@@ -120,6 +121,202 @@ fn an_app_goes_on_when_the_look_at_it_is_killed_while_it_stands_still() {
     session.finish().assert_code(0);
 }
 
+/// A leak whose app says when it leaves.
+const LEAVING: &str = r#"
+import signal, sys
+def leave(*_):
+    print("it leaves", file=sys.stderr, flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, leave)
+"#;
+
+/// The state of a process, as in /proc/PID/stat; `X` if there is none.
+fn state(id: i32) -> char {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('X')
+}
+
+/// An app that stands still to be looked at, for as long as the worker that looks is kept from going on.
+fn in_the_middle_of_a_look(group: &Group) -> (Session, i32) {
+    let program = format!("{LEAVING}{LEAK}");
+    let command = [python(), "-c", &program, "lists"];
+    let options = ["-v", "--capture-at", "off", "--stop-when", "level", "--grace", "60s"];
+    // It lasts for a part of a second: who comes too late tries again.
+    for _ in 0..20 {
+        let mut session = Memini::new(group).options(&options).command(&command).start();
+        session.sees("runs as process");
+        let app = session.child("cache = {}");
+        session.begin("350");
+        session.sees("trace: looking at the processes");
+        let worker = nix::unistd::Pid::from_raw(session.child("__worker evidence"));
+        while state(app) != 'T' && state(worker.as_raw()) != 'X' {
+            std::hint::spin_loop();
+        }
+        nix::sys::signal::kill(worker, nix::sys::signal::Signal::SIGSTOP).unwrap();
+        wait_until("the worker to stop", || matches!(state(worker.as_raw()), 'T' | 'X'));
+        if state(app) == 'T' {
+            return (session, app);
+        }
+    }
+    panic!("never in the middle of a look");
+}
+
+#[test]
+fn a_look_that_the_stop_stage_cuts_leaves_an_app_that_can_leave() {
+    let group = Group::new("cut-stop", 512);
+    let (session, _) = in_the_middle_of_a_look(&group);
+    let filler = neighbour(&group, &["to 485", "say full", "pause"]);
+    filler.hears("full");
+    session.sees("stopping the app");
+    let ended = session.end();
+    ended.assert_code(75).assert_says("it is cut").assert_says("it leaves");
+    let incident = ended.incident();
+    assert_eq!(incident.json["outcome"], "stopped");
+    incident.assert_private();
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn a_look_that_the_kill_stage_cuts_leaves_nobody_stopped() {
+    let group = Group::new("cut-kill", 512);
+    let (session, app) = in_the_middle_of_a_look(&group);
+    let filler = neighbour(&group, &["to 503", "say full", "pause"]);
+    filler.hears("full");
+    let ended = session.end();
+    ended.assert_code(75);
+    assert_eq!(ended.incident().json["outcome"], "killed", "{}", ended.log);
+    assert_eq!((state(app), group.oom_kills()), ('X', 0));
+}
+
+#[test]
+fn an_app_that_was_stopped_before_stays_so() {
+    let group = Group::new("stopped", 160);
+    let mut session = leaking(&group).start();
+    session.sees("the processes were looked at");
+    session.tell("1");
+    let app = session.child("cache = {}");
+    send("STOP", app);
+    wait_until("the app to stop", || state(app) == 'T');
+    let filler = neighbour(&group, &["to 132", "say full", "pause"]);
+    filler.hears("full");
+    session.sees_times("the processes were looked at", 2);
+    assert_eq!(state(app), 'T');
+    send("CONT", app);
+    session.tell("1");
+    session.finish().assert_code(0).assert_says("heap of CPython");
+}
+
+/// An app that calls itself, and what it holds, by names that would do harm if anybody showed them as they are.
+const HOSTILE: &str = r#"
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(15, b"\n\x1b[2J\xff\nholds", 0, 0, 0)
+Evil = type("E\nmemini: forged\x1b]0;x\x07\u202e", (), {})
+globals()["cache\nholds 1\nmemini: forged\x1b[31m"] = held = []
+files = [os.open("/dev/shm/memini-test\nmemini: forged\x1b\xff-%d" % os.getpid(), os.O_CREAT | os.O_RDWR) for _ in range(300)]
+os.unlink("/dev/shm/memini-test\nmemini: forged\x1b\xff-%d" % os.getpid())
+print("done", flush=True)
+for line in sys.stdin:
+    for number in range(int(line) * 1000):
+        one = Evil()
+        one.text = "x" * 900 + str(number)
+        held.append(one)
+    print("done", line.strip(), flush=True)
+"#;
+
+#[test]
+fn names_of_the_app_forge_nothing() {
+    let group = Group::new("hostile", 200);
+    let memini = Memini::new(&group).options(&["--baseline-after", "0s", "--cooldown", "0s", "-v"]);
+    let words = memini.place().join("words");
+    fs::write(&words, "").unwrap();
+    let options = ["--termination-log", words.to_str().unwrap(), "--stop-when", "level"];
+    let mut session = memini.options(&options).command(&[python(), "-c", HOSTILE]).start();
+    session.sees("the processes were looked at");
+    session.tell("120");
+    session.sees_times("the processes were looked at", 2);
+    session.begin("200");
+    let ended = session.end();
+    ended.assert_code(75).assert_says("E\u{fffd}memini: forged").assert_says("(pid 2)");
+    let texts = [ended.log.clone(), fs::read_to_string(&words).unwrap()];
+    for text in &texts {
+        assert!(!text.lines().any(|line| line.starts_with("memini: forged")), "{text}");
+        let harm = text.chars().find(|letter| (letter.is_control() && *letter != '\n') || *letter == '\u{202e}');
+        assert_eq!(harm, None, "{text}");
+    }
+    assert!(ended.log.lines().all(|line| line.starts_with("memini: ")), "{}", ended.log);
+    let incident = ended.incident();
+    let file = incident.json["evidence"]["file"].as_str().unwrap();
+    let text = fs::read(incident.folder.join(file)).unwrap();
+    assert!(!text.iter().any(u8::is_ascii_control), "it is one line of JSON");
+    let evidence: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let look = &evidence["processes"][0];
+    assert!(look["comm"].as_str().unwrap().starts_with("\n\u{1b}[2J\u{fffd}"), "{look}");
+    assert_eq!((look["threads"].as_u64(), look["descriptors"]["deleted_memory"].is_u64()), (Some(1), true), "{look}");
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn evidence_for_which_the_disk_has_no_room_is_in_the_log_and_leaves_nothing_half_written() {
+    let group = Group::new("no-disk", 160);
+    // Not charged to the group: the disk is made outside of it and filled before memini starts.
+    let setup = "echo 0 > $GROUP/../cgroup.procs && mkdir $PLACE/memini && \
+                 mount -t tmpfs -o size=64k,nr_inodes=64 none $PLACE/memini && \
+                 { cat /dev/zero > $PLACE/memini/ballast 2>/dev/null; echo 0 > $GROUP/cgroup.procs; }";
+    let mut session = leaking(&group).setup(setup).start();
+    session.sees("the processes were looked at");
+    session.tell("110");
+    let line = session.sees("/artifacts/evidence-trace-");
+    assert!(line.contains("No space left on device (os error 28)"), "{line}");
+    assert!(line.contains("what was found is in this log only"), "{line}");
+    let found = format!("find /proc/{}/root{}", session.id(), session.dir().display());
+    let found = Command::new("sh").args(["-c", &found]).output().unwrap();
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.contains("/ballast") && !found.contains(".partial"), "{found}");
+    session.finish().assert_code(0).assert_says("__main__.cache: dict").assert_silent("there is no evidence");
+}
+
+#[test]
+fn who_looks_on_demand_and_is_killed_leaves_nobody_stopped() {
+    let program = format!("{LEAK}\n")
+        .replace("for line in sys.stdin:", "leak(200)\nprint('ready', flush=True)\nfor line in sys.stdin:");
+    let mut app = Command::new(python())
+        .args(["-c", &program, "lists"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(app.stdout.take().unwrap());
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let id = i32::try_from(app.id()).unwrap();
+    for signal in ["KILL", "INT", "TERM", "HUP"] {
+        // Until it was caught in the middle.
+        loop {
+            let mut looker = Command::new(crate::support::session::binary())
+                .args(["capture", &id.to_string()])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+            let looker_id = i32::try_from(looker.id()).unwrap();
+            while state(id) != 'T' && state(looker_id) != 'Z' {
+                std::hint::spin_loop();
+            }
+            send("STOP", looker_id);
+            wait_until("who looks to stop", || matches!(state(looker_id), 'T' | 'Z'));
+            let is_held = state(id) == 'T';
+            send(signal, looker_id);
+            send("CONT", looker_id);
+            looker.wait().unwrap();
+            if is_held {
+                break;
+            }
+        }
+        wait_until("the app to go on", || state(id) != 'T');
+    }
+    drop(app.stdin.take());
+    assert!(app.wait().unwrap().success());
+}
+
 /// The folder with the compiled class.
 fn leaking_jvm() -> &'static str {
     static FOLDER: OnceLock<String> = OnceLock::new();
@@ -172,6 +369,43 @@ fn of_a_jvm_the_class_is_named_and_its_heap_is_kept() {
     let unpacked = Command::new("gzip").args(["-dc"]).arg(&path).output().unwrap();
     assert!(unpacked.status.success() && unpacked.stdout.starts_with(b"JAVA PROFILE 1.0."), "{}", path.display());
     assert!(unpacked.stdout.len() as u64 > 250 * 1_000_000, "{} bytes", unpacked.stdout.len());
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn a_heap_dump_that_the_stop_stage_cuts_leaves_a_jvm_that_can_leave() {
+    let _alone = ONE_JVM.lock().unwrap_or_else(PoisonError::into_inner);
+    let group = Group::new("cut-dump", 400);
+    let mut session = jvm(&group, &["--max-pause", "60s", "--grace", "60s", "--stop-when", "level"]).start();
+    session.tell("1");
+    session.sees("the processes were looked at");
+    leak_until(&mut session, "capture: looking at the processes");
+    let artifacts = session.dir().join("incidents");
+    let partial = || {
+        let incidents = fs::read_dir(&artifacts).into_iter().flatten().flatten();
+        let mut files = incidents
+            .flat_map(|incident| fs::read_dir(incident.path().join("artifacts")).into_iter().flatten().flatten());
+        files.find(|file| file.file_name().to_string_lossy().ends_with(".hprof.gz.partial")).map(|file| file.path())
+    };
+    wait_until("the heap is dumped", || {
+        partial().is_some_and(|file| fs::metadata(file).is_ok_and(|file| file.len() > 0))
+    });
+    send("STOP", session.child("__worker evidence"));
+    assert!(partial().is_some(), "{}", session.log());
+    let filler = neighbour(&group, &["to 380", "say full", "pause"]);
+    filler.hears("full");
+    let ended = session.end();
+    ended.assert_code(75).assert_says("it is cut").assert_says("it leaves");
+    let incident = ended.incident();
+    assert_eq!(incident.json["outcome"], "stopped");
+    let listed =
+        incident.json["artifacts"].as_array().unwrap().iter().map(|artifact| artifact["file"].as_str().unwrap());
+    assert_eq!(
+        listed.filter(|file| file.ends_with(".hprof.gz.partial")).count(),
+        1,
+        "{:#}",
+        incident.json["artifacts"]
+    );
     assert_eq!(group.oom_kills(), 0);
 }
 

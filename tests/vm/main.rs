@@ -27,3 +27,4 @@ mod sources;
 #[path = "../memory/support/mod.rs"]
 mod support;
 mod swap;
+mod yama;

@@ -16,7 +16,7 @@ use super::target::{Status, Target};
 use crate::capture::census::Refusal;
 use crate::sys::guise::Guise;
 use crate::sys::poll::{Interest, Wait};
-use crate::sys::process::{ProcessId, kill};
+use crate::sys::process::{Handle, ProcessId};
 use crate::sys::signal::Signal;
 use crate::sys::socket;
 
@@ -64,12 +64,16 @@ pub struct Jvm {
 }
 
 impl Jvm {
-    /// Opens the way to a JVM: by the socket that is there, or by asking for one.
+    /// Opens the way to a JVM: by the socket that is there, or by asking for one. `start` is when it has started, if only
+    /// that one is meant.
     ///
     /// # Errors
     /// [`Refusal::NotMine`] for another kind of process, [`Refusal::Cannot`] with the cause.
-    pub fn attach(pid: i32, deadline: Deadline) -> Result<Self, Refusal> {
+    pub fn attach(pid: i32, start: Option<u64>, deadline: Deadline) -> Result<Self, Refusal> {
         let target = Target::open(pid)?;
+        if start.is_some_and(|start| target.started().ok() != Some(start)) {
+            return Err(gone(pid));
+        }
         target.check_kind()?;
         let status = target.status().map_err(|_| gone(pid))?;
         check_state(pid, &status)?;
@@ -191,7 +195,8 @@ impl Jvm {
     /// Asks the JVM to open its socket, and waits for it.
     fn trigger(&self) -> Result<(), Refusal> {
         let pid = self.pid();
-        let process = ProcessId::new(pid).ok_or(Refusal::NotMine)?;
+        // Before the target is looked at again below: a later process of this number would be noticed there.
+        let handle = Handle::open(ProcessId::new(pid).ok_or(Refusal::NotMine)?).map_err(|_| gone(pid))?;
         if self.target.has_option(b"-XX:+DisableAttachMechanism") {
             return Err(cannot(pid, "it was started with -XX:+DisableAttachMechanism"));
         }
@@ -199,7 +204,7 @@ impl Jvm {
         let trigger = Trigger::create(self)?;
         // Looked at anew as late as possible: between the two the process may have been replaced.
         self.check_handler()?;
-        kill(process, Signal::QUIT).map_err(|error| cannot(pid, &format!("it cannot be sent SIGQUIT: {error}")))?;
+        handle.signal(Signal::QUIT).map_err(|error| cannot(pid, &format!("it cannot be sent SIGQUIT: {error}")))?;
         let deadline = self.deadline.or_after(OPENING);
         let began = Instant::now();
         let mut pause = FIRST_LOOK;

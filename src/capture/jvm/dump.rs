@@ -63,11 +63,13 @@ pub struct Wishes {
     /// The dump is cut off after so long a time; the JVM stands still meanwhile. One that writes to its own disk goes on
     /// to the end all the same.
     pub time: Duration,
+    /// When the process that is meant has started; `None`: it is the one that has the number now.
+    pub start: Option<u64>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { live: false, redact: false, cap: 1 << 30, time: Duration::from_secs(60) }
+        Self { live: false, redact: false, cap: 1 << 30, time: Duration::from_secs(60), start: None }
     }
 }
 
@@ -96,7 +98,7 @@ pub struct Dump {
 /// [`Refusal::NotMine`] for another kind of process, [`Refusal::Cannot`] with cause and consequence. Nothing is left
 /// then, neither in the folder nor in the JVM's /tmp.
 pub fn dump(pid: i32, folder: &Folder, name: &str, wishes: Wishes) -> Result<Dump, Refusal> {
-    let jvm = Jvm::attach(pid, Deadline::after(wishes.time.saturating_add(LAST_WORD)))?;
+    let jvm = Jvm::attach(pid, wishes.start, Deadline::after(wishes.time.saturating_add(LAST_WORD)))?;
     let partial = format!("{name}.partial");
     let unwritable = |error: io::Error| {
         Refusal::Cannot(format!("cannot write {}: {error}; there is no heap dump", folder.path().join(name).display()))

@@ -28,11 +28,13 @@ pub struct Limits {
     pub groups: usize,
     /// Count what is reachable only. That costs a full collection of garbage, which takes several times as long.
     pub live: bool,
+    /// When the process that is meant has started; `None`: it is the one that has the number now.
+    pub start: Option<u64>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(20), groups: 500, live: false }
+        Self { time: Duration::from_secs(20), groups: 500, live: false, start: None }
     }
 }
 
@@ -41,7 +43,7 @@ impl Default for Limits {
 /// # Errors
 /// [`Refusal::NotMine`] for another kind of process, [`Refusal::Cannot`] with cause and consequence.
 pub fn census(pid: i32, limits: Limits) -> Result<Census, Refusal> {
-    let jvm = Jvm::attach(pid, Deadline::after(limits.time))?;
+    let jvm = Jvm::attach(pid, limits.start, Deadline::after(limits.time))?;
     census_of(&jvm, limits)
 }
 
@@ -364,7 +366,8 @@ fn range(line: &str) -> Option<Range<u64>> {
     let (first, rest) = rest.split_once(',')?;
     let (rest, _) = rest.split_once(')')?;
     let last = rest.rsplit(',').next().unwrap_or(rest).trim().strip_prefix("0x")?;
-    Some(u64::from_str_radix(first, 16).ok()?..u64::from_str_radix(last, 16).ok()?)
+    let range = u64::from_str_radix(first, 16).ok()?..u64::from_str_radix(last, 16).ok()?;
+    Some(range).filter(|range| !range.is_empty())
 }
 
 /// The size after a word, or the one before it.
@@ -396,7 +399,7 @@ fn size(text: &str) -> Option<u64> {
 
 /// What native memory tracking tells of what the JVM has from malloc(3), by category, the largest first; empty where it is
 /// off. What it has mapped besides need not be resident. Bytes.
-fn native(text: &str) -> Vec<(String, u64)> {
+pub fn native(text: &str) -> Vec<(String, u64)> {
     let mut categories: Vec<(String, u64)> = Vec::new();
     let mut category: Option<String> = None;
     for line in text.lines().map(str::trim_start) {
@@ -633,7 +636,9 @@ mod unit {
         ] {
             assert!(Heap::parse(line).ranges.iter().eq(&[(start, end)].map(|(start, end)| start..end)), "{line}");
         }
-        for line in ["[0x1", "[0x1,", "[0x1, 0x)", "[0x1, 2)", "[0xzz, 0x2)", "Metaspace used 1K [0x1, 0x2)"] {
+        for line in
+            ["[0x2, 0x1)", "[0x1", "[0x1,", "[0x1, 0x)", "[0x1, 2)", "[0xzz, 0x2)", "Metaspace used 1K [0x1, 0x2)"]
+        {
             assert!(Heap::parse(line).ranges.is_empty(), "{line}");
         }
     }

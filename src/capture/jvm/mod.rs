@@ -23,9 +23,9 @@ pub mod attach;
 #[cfg_attr(not(test), allow(dead_code, reason = "no command takes a dump yet"))]
 pub mod dump;
 pub mod histogram;
-mod hprof;
+pub mod hprof;
 mod kept;
-mod outside;
-mod target;
+pub mod outside;
+pub mod target;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::capture::census::Refusal;
+use crate::cgroup::parse;
 use crate::sys::guise::Guise;
 
 /// How much of a file of /proc is read at the most; `environ` may have megabytes.
@@ -54,7 +55,8 @@ pub struct Status {
 impl Status {
     /// Reads what is there; a line without sense is left out.
     pub fn parse(text: &[u8]) -> Self {
-        let mut status = Self::default();
+        // Whose it is must be told: who is not known must not be taken for root.
+        let mut status = Self { users: [u32::MAX; 4], groups: [u32::MAX; 4], ..Self::default() };
         for line in text.split(|byte| *byte == b'\n') {
             let Ok(line) = str::from_utf8(line) else { continue };
             let Some((key, value)) = line.split_once(':') else { continue };
@@ -254,6 +256,16 @@ impl Target {
         Ok(status)
     }
 
+    /// When it started, in clock ticks since the machine did.
+    ///
+    /// # Errors
+    /// ESRCH if it is gone.
+    pub fn started(&self) -> io::Result<u64> {
+        let stat = self.read("stat")?;
+        let started = parse::process_stat(&stat).ok().and_then(|stat| stat.started);
+        started.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
     /// What is resident in which of its mappings.
     ///
     /// # Errors
@@ -351,7 +363,8 @@ mod unit {
         let status = Status::parse(b"Uid:\tx\nGid\nSigCgt:\tzz\n\xff\xfe:\n:::\nNStgid:\n");
         assert_eq!(status.user(), u32::MAX);
         assert!(!status.catches_quit());
-        assert_eq!(Status::parse(b"").own_pid, 0);
+        let nobody = Status::parse(b"");
+        assert_eq!((nobody.own_pid, nobody.user(), nobody.group()), (0, u32::MAX, u32::MAX));
     }
 
     #[test]
@@ -361,6 +374,43 @@ mod unit {
             let other = Status { effective, users, groups: [1; 4], ..Status::default() };
             assert_eq!(own.is_open_to(&other), open);
         }
+    }
+
+    #[test]
+    fn a_program_whose_file_is_cut_or_lies_about_its_sections_is_no_jvm() {
+        let folder = tempfile::tempdir().unwrap();
+        let whole = std::fs::read("/bin/sleep").unwrap();
+        let sections = usize::try_from(number(&whole, 40, 8)).unwrap();
+        let mut beyond = whole.clone();
+        beyond[40..48].copy_from_slice(&u64::MAX.to_le_bytes());
+        beyond[58..62].fill(0xff);
+        let mut ring = whole.clone();
+        // Each section is described by the file's own beginning.
+        ring[40..48].fill(0);
+        let without = whole[..sections].to_vec();
+        for (name, bytes) in
+            [("cut", without), ("half", whole[..sections + 100].to_vec()), ("beyond", beyond), ("ring", ring)]
+        {
+            let program = folder.path().join(name);
+            std::fs::write(&program, bytes).unwrap();
+            std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let mut child = std::process::Command::new(&program).arg("1000").spawn().unwrap();
+            let target = Target::open(child.id().cast_signed()).unwrap();
+            assert_eq!(target.check_kind(), Err(Refusal::NotMine), "{name}");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_process_is_never_that_of_a_later_one() {
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let target = Target::open(child.id().cast_signed()).unwrap();
+        assert!(target.started().is_ok() && target.status().is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(target.started().is_err() && target.status().is_err() && target.mappings().is_err());
+        assert!(!target.has_option(b"1000") && target.thread_names().is_empty());
     }
 
     #[test]

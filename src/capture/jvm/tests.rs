@@ -17,6 +17,7 @@ use super::dump::{Dump, Wishes, dump};
 use super::histogram::{Limits, census, census_of};
 use super::target::Target;
 use crate::capture::census::{Group, Refusal};
+use crate::capture::proc::Identity;
 use crate::incident::folder::Folder;
 use crate::sys::process::{ProcessId, kill};
 use crate::sys::signal::Signal;
@@ -441,6 +442,65 @@ fn what_others_have_put_in_the_sockets_place_is_refused() {
 
 #[test]
 #[ignore = "needs a JDK"]
+fn what_others_have_put_in_the_way_of_a_trigger_or_a_dump_is_neither_followed_nor_removed() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let victim = elsewhere.path().join("heap");
+    std::fs::write(&victim, "untouched").unwrap();
+    let mut command = Runtime::own().command(&["-Xmx128m"], &[&SESSIONS.to_string()]);
+    let cwd = tempfile::tempdir().unwrap();
+    command.current_dir(cwd.path());
+    let mut session = Session::new(command);
+    session.wait_until_ready();
+    let pid = session.pid();
+    let triggers = [cwd.path(), Path::new("/tmp")].map(|folder| folder.join(format!(".attach_pid{pid}")));
+    for trigger in &triggers {
+        symlink(&victim, trigger).unwrap();
+    }
+    assert_cannot(census(pid, Limits::default()), "can be made neither in its working folder nor in its /tmp");
+    // Where one place is left, it does.
+    std::fs::remove_file(&triggers[1]).unwrap();
+    assert!(census(pid, Limits::default()).is_ok());
+    assert!(!triggers[1].exists() && triggers[0].is_symlink());
+
+    // As what a memini has left that was killed, long ago.
+    let (link, foreign) = (PathBuf::from("/tmp/.memini-test-link"), PathBuf::from("/tmp/.memini-test-foreign"));
+    symlink(elsewhere.path(), &link).unwrap();
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("heap"), "untouched").unwrap();
+    std::fs::set_permissions(&foreign, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(600);
+    std::fs::File::open(&foreign).unwrap().set_modified(long_ago).unwrap();
+    chown(&foreign, Some(NOBODY), Some(NOBODY)).unwrap();
+    let dump = Output::new().dump(pid, Wishes::default());
+    let left = [link.is_symlink(), foreign.join("heap").exists(), std::fs::read(&victim).unwrap() == b"untouched"];
+    std::fs::remove_file(&link).unwrap();
+    std::fs::remove_dir_all(&foreign).unwrap();
+    assert!(dump.whole && left == [true; 3], "{left:?}");
+    session.works();
+}
+
+#[test]
+#[ignore = "needs a JDK"]
+fn a_later_process_of_the_same_number_is_not_asked() {
+    let mut session = Runtime::own().start(&[], &[&SESSIONS.to_string()]);
+    let pid = session.pid();
+    let start = Target::open(pid).unwrap().started().unwrap();
+    for other in [start - 1, start + 1] {
+        assert_cannot(census(pid, Limits { start: Some(other), ..Limits::default() }), "it has ended");
+        let output = Output::new();
+        let wishes = Wishes { start: Some(other), ..Wishes::default() };
+        assert_cannot(dump(pid, &output.folder, "heap.hprof.gz", wishes), "it has ended");
+        assert!(output.folder.files().is_empty());
+    }
+    // Nobody has asked it for a socket.
+    assert!(!Path::new(&format!("/tmp/.java_pid{pid}")).exists());
+    assert!(census(pid, Limits { start: Some(start), ..Limits::default() }).is_ok());
+    assert!(Output::new().dump(pid, Wishes { start: Some(start), ..Wishes::default() }).whole);
+    session.works();
+}
+
+#[test]
+#[ignore = "needs a JDK"]
 fn attaching_that_is_switched_off_is_told_without_a_signal() {
     for (options, variable) in
         [(&["-XX:+DisableAttachMechanism"][..], None), (&[], Some("-Dx=y -XX:+DisableAttachMechanism"))]
@@ -495,7 +555,7 @@ fn a_stopped_jvm_costs_a_deadline_and_leaves_nothing() {
     session.signal(Signal::CONT);
     session.works();
 
-    let jvm = Jvm::attach(pid, Deadline::after(Duration::from_secs(2))).unwrap();
+    let jvm = Jvm::attach(pid, None, Deadline::after(Duration::from_secs(2))).unwrap();
     session.signal(Signal::STOP);
     session.wait_until_stopped();
     let began = Instant::now();
@@ -715,7 +775,7 @@ fn a_jvm_that_has_no_room_for_its_own_dump_is_told() {
 #[ignore = "needs a JDK"]
 fn what_grows_outside_the_heap_is_told_by_its_kind() {
     use crate::capture::snapshot::Snapshot;
-    let look = |pid: i32| census(pid, Limits::default());
+    let look = |identity: Identity| census(identity.pid, Limits::default());
     for runtime in Runtime::all() {
         for native in [&[][..], &["-XX:NativeMemoryTracking=summary"]] {
             let options = [&["-Xmx256m", "-XX:MaxDirectMemorySize=1g"], native].concat();

@@ -79,7 +79,11 @@ impl Memory {
         Self::parse(BufReader::with_capacity(64 << 10, File::open(format!("/proc/{pid}/smaps"))?))
     }
 
-    fn parse(text: impl BufRead) -> io::Result<Self> {
+    /// Reads the text of `/proc/PID/smaps`.
+    ///
+    /// # Errors
+    /// As read(2).
+    pub fn parse(text: impl BufRead) -> io::Result<Self> {
         let mut memory = Self::default();
         each(text, |open| memory.take(open))?;
         Ok(memory)

@@ -8,13 +8,19 @@ pub mod memory;
 pub mod systemv;
 pub mod tmpfs;
 
-use std::io;
+use std::io::{self, Read};
+use std::path::Path;
 
 use procfs::process;
 use serde::{Deserialize, Serialize};
 
+use super::owner;
+use crate::process::folder::Folder;
 use descriptors::{Descriptors, Tables};
-use memory::Memory;
+use memory::{Kind, Memory};
+
+/// How much of `/proc/PID/status` is read: a process with 65,536 supplementary groups has a line of 700 kB in it.
+const LONGEST_STATUS: u64 = 1 << 20;
 
 /// Which process: numbers are given again, but not with the same start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,16 +59,48 @@ impl Process {
         let io_error = |error: procfs::ProcError| io::Error::other(error.to_string());
         let process = process::Process::new(pid).map_err(io_error)?;
         let stat = process.stat().map_err(io_error)?;
-        let status = process.status().ok();
-        let page_tables = status.as_ref().and_then(|status| status.vmpte).unwrap_or(0).saturating_mul(1024);
+        let page_tables = page_tables(pid).unwrap_or(0);
+        let folder = Folder::open(Path::new("/")).ok();
+        let memory = match &folder {
+            Some(folder) => owner::stand_in(folder, pid, || Memory::of(pid)).or_else(|_| in_all(folder, pid)),
+            None => Memory::of(pid),
+        };
+        let descriptors = |sockets: &mut Tables| Descriptors::of(&process, sockets);
+        let descriptors = match &folder {
+            Some(folder) => owner::stand_in(folder, pid, || descriptors(sockets)),
+            None => descriptors(sockets),
+        };
         Ok(Self {
             identity: Identity { pid, start: stat.starttime },
             parent: stat.ppid,
-            threads: status.as_ref().map_or(0, |status| status.threads),
+            threads: u64::try_from(stat.num_threads).unwrap_or(0),
             comm: stat.comm,
             program: process.exe().ok().map(|path| path.display().to_string()),
-            memory: Memory::of(pid).ok().map(|memory| Memory { page_tables, ..memory }),
-            descriptors: Descriptors::of(&process, sockets).ok(),
+            memory: memory.ok().map(|memory| Memory { page_tables, ..memory }),
+            descriptors: descriptors.ok(),
         })
     }
+}
+
+/// What its page tables take; bytes. Its name for itself stands there too, and need not be text.
+fn page_tables(pid: i32) -> Option<u64> {
+    let mut status = Vec::new();
+    let file = std::fs::File::open(format!("/proc/{pid}/status")).ok()?;
+    file.take(LONGEST_STATUS).read_to_end(&mut status).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"VmPTE:"))?;
+    let kilobytes = std::str::from_utf8(line).ok()?.trim().strip_suffix(" kB")?.parse::<u64>().ok()?;
+    Some(kilobytes.saturating_mul(1024))
+}
+
+/// Its memory where nobody may look at its mappings: the sums are everybody's to read.
+fn in_all(folder: &Folder, pid: i32) -> io::Result<Memory> {
+    let sums = crate::process::memory::of(folder, pid)?;
+    let kinds = [(Kind::Anonymous, sums.anon.saturating_add(sums.swap)), (Kind::Shared, sums.shmem)];
+    Ok(Memory {
+        resident: sums.anon.saturating_add(sums.file).saturating_add(sums.shmem),
+        swap: sums.swap,
+        kinds: kinds.into(),
+        clean: sums.file,
+        ..Memory::default()
+    })
 }

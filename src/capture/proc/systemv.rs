@@ -27,7 +27,10 @@ impl Segments {
     }
 
     /// `key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap`, the first line but names.
-    fn parse(text: impl BufRead) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// As read(2).
+    pub fn parse(text: impl BufRead) -> io::Result<Self> {
         let mut segments = Self::default();
         for line in text.split(b'\n').skip(1) {
             let line = line?;

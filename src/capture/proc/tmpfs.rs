@@ -1,19 +1,25 @@
 //! Files that are memory: the tmpfs mounts that a process sees, and what is largest on them.
 
+use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use nix::sys::statvfs::statvfs;
-use procfs::process::Process;
 use serde::{Deserialize, Serialize};
+
+use crate::cgroup::parse;
 
 /// How many files are named of each mount, how many are looked at on all of them, and how deep.
 const NAMED: usize = 5;
 const LOOKED_AT: usize = 20_000;
 const DEEPEST: usize = 16;
+
+/// And how many mounts there may be.
+const MOST_MOUNTS: usize = 10_000;
 
 /// One mount.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,19 +41,22 @@ pub struct Mount {
 /// # Errors
 /// Where the process's mounts may not be read.
 pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
-    let io_error = |error: procfs::ProcError| io::Error::other(error.to_string());
-    let infos = Process::new(pid).and_then(|process| process.mountinfo()).map_err(io_error)?;
-    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let infos = BufReader::new(fs::File::open(format!("/proc/{pid}/mountinfo"))?);
+    let mut root = PathBuf::from(format!("/proc/{pid}/root"));
+    if fs::metadata(&root).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+        // The app is another user's. Mostly it sees what memini sees; a mount that is not the same is left out below.
+        root = "/".into();
+    }
     let mut left = LOOKED_AT;
     let mut seen = Vec::new();
     let mut mounts = Vec::new();
-    for info in infos.0.into_iter().filter(|info| info.fs_type == "tmpfs") {
-        let inside = info.mount_point.strip_prefix("/").unwrap_or(&info.mount_point);
+    for info in infos.split(b'\n').take(MOST_MOUNTS).map_while(Result::ok).filter_map(|line| Info::parse(&line)) {
+        let inside = info.place.strip_prefix("/").unwrap_or(&info.place);
         let path = root.join(inside);
         // One that is hidden below another mount shows that one's files.
         let is_seen = fs::metadata(&path).is_ok_and(|data| {
             let (major, minor) = (nix::sys::stat::major(data.dev()), nix::sys::stat::minor(data.dev()));
-            info.majmin == format!("{major}:{minor}")
+            info.device == (major, minor)
         });
         if !is_seen {
             continue;
@@ -55,16 +64,40 @@ pub fn mounts(pid: i32, deadline: Instant) -> io::Result<Vec<Mount>> {
         let Ok(status) = statvfs(&path) else { continue };
         let used = status.blocks().saturating_sub(status.blocks_free()).saturating_mul(status.fragment_size());
         // One that is mounted in several places is looked at once.
-        if used == 0 || seen.contains(&info.majmin) {
+        if used == 0 || seen.contains(&info.device) {
             continue;
         }
-        seen.push(info.majmin);
-        let mut mount = Mount { path: info.mount_point.display().to_string(), used, ..Mount::default() };
+        seen.push(info.device);
+        let mut mount = Mount { path: info.place.display().to_string(), used, ..Mount::default() };
         mount.look_into(&path, &mut left, deadline);
         mounts.push(mount);
     }
     mounts.sort_unstable_by_key(|mount: &Mount| std::cmp::Reverse(mount.used));
     Ok(mounts)
+}
+
+/// A line of `/proc/PID/mountinfo` that tells of a tmpfs.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Its numbers.
+    pub device: (u64, u64),
+    /// Where it is mounted.
+    pub place: PathBuf,
+}
+
+impl Info {
+    /// `25 30 0:22 / /dev/shm rw,nosuid shared:4 - tmpfs tmpfs rw`; a blank in a path is `\040` there, and a path need not be
+    /// text.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = line.split(|byte| *byte == b' ');
+        let device = std::str::from_utf8(words.nth(2)?).ok()?;
+        let (major, minor) = device.split_once(':')?;
+        let place = words.nth(1)?;
+        words.find(|word| *word == b"-")?;
+        let place = OsString::from_vec(parse::unescape(place).collect());
+        let device = (major.parse().ok()?, minor.parse().ok()?);
+        (words.next()? == b"tmpfs").then(|| Self { device, place: place.into() })
+    }
 }
 
 impl Mount {

@@ -1,12 +1,12 @@
 //! Whether a process is CPython, which version, and where its runtime is.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::time::Duration;
 
 use super::layout::{Layout, Version};
 use super::memory::{Memory, Reach};
 use crate::capture::census::Refusal;
+use crate::capture::owner;
 use crate::process::folder::Folder;
 use crate::sys::process::ProcessId;
 
@@ -42,10 +42,13 @@ struct Mapping {
 
 /// A program or library in memory: where its file's beginning is mapped, and its writable data, `.bss` included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Image {
-    path: String,
-    start: u64,
-    data: Vec<(u64, u64)>,
+pub struct Image {
+    /// Its path.
+    pub path: String,
+    /// Where its beginning is.
+    pub start: u64,
+    /// Where its writable data is.
+    pub data: Vec<(u64, u64)>,
 }
 
 impl Image {
@@ -56,14 +59,25 @@ impl Image {
     }
 }
 
+/// A process in which a CPython was found.
+pub struct Found {
+    /// Its memory.
+    pub memory: Memory,
+    /// The one that is looked at.
+    pub python: Python,
+    /// The files of others that are in it too: each library has a runtime of its own.
+    pub others: Vec<String>,
+}
+
 /// Opens the memory of a process if it may be a Python.
 ///
 /// # Errors
 /// [`Refusal::NotMine`] for what is none, [`Refusal::Cannot`] for one that may not be looked at or is not known.
-pub fn find(folder: &Folder, process: ProcessId) -> Result<(Memory, Python), Refusal> {
+pub fn find(folder: &Folder, process: ProcessId) -> Result<Found, Refusal> {
     let images = match images(folder, process) {
         Ok(images) => images,
-        Err(error) => return Err(unreadable(folder, process, "maps", &error)),
+        Err(error) if is_called_python(folder, process) => return Err(unreadable(folder, process, "maps", &error)),
+        Err(_) => return Err(Refusal::NotMine),
     };
     if images.is_empty() {
         return Err(Refusal::NotMine);
@@ -71,28 +85,29 @@ pub fn find(folder: &Folder, process: ProcessId) -> Result<(Memory, Python), Ref
     if let Some(other) = images.iter().find(|image| image.name().contains("pypy")) {
         return Err(Refusal::Cannot(format!("{} is PyPy, whose heap memini cannot read; no census", other.path)));
     }
-    let file = match folder.open_file(process.get(), "mem") {
+    let file = match owner::stand_in(folder, process.get(), || folder.open_file(process.get(), "mem")) {
         Ok(file) => file,
         // A process of another kind with another owner is no news.
         Err(_) if !images.iter().any(|image| looks_like_python(image.name())) => return Err(Refusal::NotMine),
         Err(error) => return Err(unreadable(folder, process, "mem", &error)),
     };
     let mut memory = Memory::new(Box::new(file));
-    let python = within(&mut memory, &images)?;
-    Ok((memory, python))
+    let (python, others) = within(&mut memory, &images)?;
+    Ok(Found { memory, python, others })
 }
 
-/// Why a file of a process cannot be read, if it may be a Python: by its command line, which everybody may read.
-fn unreadable(folder: &Folder, process: ProcessId, file: &str, error: &io::Error) -> Refusal {
+/// Whether it says so in its command line, which everybody may read.
+fn is_called_python(folder: &Folder, process: ProcessId) -> bool {
     let mut buffer = [0; 4096];
     let line = folder.read(process.get(), "cmdline", &mut buffer).unwrap_or_default();
     let mut words = line.split(|byte| *byte == 0).take(2).map(String::from_utf8_lossy);
-    if words.any(|word| word.rsplit('/').next().is_some_and(looks_like_python)) {
-        let path = folder.path().display();
-        Refusal::Cannot(format!("cannot read {path}/{process}/{file}: {error}; no census of this Python"))
-    } else {
-        Refusal::NotMine
-    }
+    words.any(|word| word.rsplit('/').next().is_some_and(looks_like_python))
+}
+
+/// A Python that may not be looked at.
+fn unreadable(folder: &Folder, process: ProcessId, file: &str, error: &io::Error) -> Refusal {
+    let (path, why) = (folder.path().display(), owner::why(folder, process.get(), file, error));
+    Refusal::Cannot(format!("cannot read {path}/{process}/{file}: {error}{why}; no census of this Python"))
 }
 
 fn looks_like_python(name: &str) -> bool {
@@ -101,12 +116,15 @@ fn looks_like_python(name: &str) -> bool {
 
 /// The program, and what is called libpython.
 fn images(folder: &Folder, process: ProcessId) -> io::Result<Vec<Image>> {
-    let maps = BufReader::new(folder.open_file(process.get(), "maps")?);
-    let program = std::fs::read_link(folder.path().join(process.to_string()).join("exe"))?;
-    images_in(maps, program.to_str().unwrap_or_default())
+    let (maps, program) = owner::stand_in(folder, process.get(), || {
+        let maps = folder.open_file(process.get(), "maps")?;
+        Ok((maps, std::fs::read_link(folder.path().join(process.to_string()).join("exe"))?))
+    })?;
+    images_in(BufReader::new(maps), &program.to_string_lossy())
 }
 
-fn images_in(maps: impl BufRead, program: &str) -> io::Result<Vec<Image>> {
+/// The same, from the text of `maps`. The kernel writes a line break in a path as `\012`.
+pub fn images_in(maps: impl BufRead, program: &str) -> io::Result<Vec<Image>> {
     let mut images: Vec<Image> = Vec::new();
     // What follows the writable data of a library without a name of its own is its .bss.
     let mut last: Option<(usize, u64)> = None;
@@ -155,8 +173,11 @@ fn mapping(line: &[u8]) -> Option<Mapping> {
     })
 }
 
-fn within(memory: &mut Memory, images: &[Image]) -> Result<Python, Refusal> {
+/// The Python of these images, and the files of all others.
+pub fn within(memory: &mut Memory, images: &[Image]) -> Result<(Python, Vec<String>), Refusal> {
     let mut why = Refusal::NotMine;
+    let mut found: Option<Python> = None;
+    let mut others = Vec::new();
     // A libpython first: the program that has it is a small one.
     let (libraries, programs): (Vec<_>, Vec<_>) = images.iter().partition(|image| image.name().starts_with("libpy"));
     for image in libraries.into_iter().chain(programs) {
@@ -166,11 +187,14 @@ fn within(memory: &mut Memory, images: &[Image]) -> Result<Python, Refusal> {
             continue;
         }
         match look(memory, image, symbols.as_ref(), runtime) {
-            Ok(python) => return Ok(python),
+            // A program may have the library's symbol as its own.
+            Ok(python) if found.is_none_or(|first| first.runtime == python.runtime) => found = Some(python),
+            Ok(_) => others.push(image.path.clone()),
+            Err(_) if found.is_some() => {}
             Err(cannot) => why = Refusal::Cannot(cannot),
         }
     }
-    Err(why)
+    found.map(|python| (python, others)).ok_or(why)
 }
 
 fn look(memory: &mut Memory, image: &Image, symbols: Option<&Symbols>, runtime: Option<u64>) -> Result<Python, String> {
@@ -407,15 +431,6 @@ pub fn anonymous(folder: &Folder, process: ProcessId) -> Option<u64> {
     crate::process::memory::of(folder, process.get()).ok().map(|memory| memory.anon.saturating_add(memory.swap))
 }
 
-/// Whether this is still the memory of a living process.
-pub fn is_alive(folder: &Folder, process: ProcessId) -> bool {
-    folder.open_file(process.get(), "mem").is_ok_and(|file: File| {
-        let mut byte = [0];
-        // Reading unmapped memory is an error, reading the memory of the dead is none: it has no bytes.
-        !matches!(super::memory::Source::read(&file, 0, &mut byte), Ok(0))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::memory::fake::Pieces;
@@ -456,6 +471,42 @@ garbage
         ] {
             let found = version_in(text.as_bytes()).map(|version| version.to_string());
             assert_eq!(found.as_deref(), expected, "{text}");
+        }
+    }
+
+    /// Nothing but zeros, behind a head.
+    struct Endless(Vec<u8>, std::rc::Rc<std::cell::Cell<u64>>);
+
+    impl super::super::memory::Source for Endless {
+        fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1.set(self.1.get() + buffer.len() as u64);
+            for (at, byte) in (address..).zip(buffer.iter_mut()) {
+                *byte = usize::try_from(at - 0x40_0000).ok().and_then(|at| self.0.get(at).copied()).unwrap_or(0);
+            }
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn of_a_hundred_gigabytes_that_seem_to_be_its_data_no_more_than_that_of_a_python_is_read() {
+        let read = std::rc::Rc::default();
+        let mut memory = Memory::new(Box::new(Endless(b"\x7fELF\x02\x01".to_vec(), std::rc::Rc::clone(&read))));
+        let image = Image { path: "/usr/bin/python3.11".into(), start: 0x40_0000, data: vec![(0x50_0000, 100 << 30)] };
+        assert!(matches!(within(&mut memory, &[image]), Err(Refusal::Cannot(_))));
+        // Once for the version and once for the runtime, and what is looked at beside them.
+        assert!(read.get() < 3 * MOST_DATA, "{}", read.get());
+    }
+
+    #[test]
+    fn a_file_that_is_cut_anywhere_has_no_symbols_and_does_no_harm() {
+        let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let cuts = (0..80).chain((80..8192).step_by(61)).chain([program.len() / 2]);
+        for cut in cuts {
+            let pieces = Pieces(vec![(0x40_0000, program[..cut].to_vec())]);
+            let mut memory = Memory::new(Box::new(pieces));
+            let image = Image { path: "python3".into(), start: 0x40_0000, data: vec![(0x40_0000, 0x40_1000)] };
+            let _ = Symbols::of(&mut memory, &image).and_then(|symbols| symbols.address(&mut memory, "_PyRuntime"));
+            assert!(matches!(within(&mut memory, &[image]), Err(Refusal::Cannot(_))), "{cut}");
         }
     }
 

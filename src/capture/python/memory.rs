@@ -3,11 +3,18 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
 /// Where bytes come from: `/proc/PID/mem`, or a test.
 pub trait Source {
-    /// Reads what is readable at this address into `buffer`; less than asked for where unmapped memory begins.
+    /// Reads what is readable at this address into `buffer`; less than asked for where unmapped memory begins. Nothing at
+    /// all, and no error, once the memory is nobody's any more.
     fn read(&self, address: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// The time. A test has one of its own, that passes as it reads.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 }
 
 impl Source for File {
@@ -188,6 +195,17 @@ impl Memory {
             }
         }
         Some(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The time.
+    pub fn now(&self) -> Instant {
+        self.source.now()
+    }
+
+    /// Whether it is still the memory of anybody. What was opened stays that of the program that ran then: when the process
+    /// runs another one, or ends, there is nothing left to be read, here where something was.
+    pub fn is_alive(&self, address: u64) -> bool {
+        !matches!(self.source.read(address, &mut [0]), Ok(0))
     }
 
     /// Reads straight from the process, past the windows: for scans.

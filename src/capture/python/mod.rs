@@ -22,33 +22,36 @@
     )
 )]
 
-mod heap;
+pub mod heap;
 pub mod helper;
-mod layout;
-mod locate;
-mod marshal;
-mod memory;
+pub mod layout;
+pub mod locate;
+pub mod marshal;
+pub mod memory;
 mod paths;
 mod stop;
 #[cfg(test)]
 mod tests;
-mod types;
+pub mod types;
 mod walk;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use self::heap::{Heap, Object, Run};
 use self::layout::Layout;
-use self::locate::Python;
+use self::locate::{Found, Python};
 use self::memory::Reach;
 use self::paths::Paths;
+pub use self::stop::OnHold;
 use self::stop::Stopped;
 use self::types::{ByAddress, Estimate, Kind, Types};
 use self::walk::{Broken, Dice, Large, List, Tally};
 use super::census::{Census, Group, Holder, Refusal};
 use crate::process::folder::Folder;
+use crate::process::list;
 use crate::sys::process::ProcessId;
 
 /// How far a census may go.
@@ -60,13 +63,25 @@ pub struct Limits {
     pub groups: usize,
     /// How many containers are told.
     pub holders: usize,
-    /// Told before a process is stopped, and with `None` when it goes on.
-    pub on_hold: fn(Option<ProcessId>),
+    /// For how long it is waited for that it stands still: a thread in a system call that cannot be interrupted stops when
+    /// that ends.
+    pub patience: Duration,
+    /// When the process that is meant has started; `None`: it is the one that has the number now.
+    pub start: Option<u64>,
+    /// Who sees to it that the process goes on.
+    pub on_hold: OnHold,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pause: Duration::from_millis(300), groups: 50, holders: 20, on_hold: |_| {} }
+        Self {
+            pause: Duration::from_millis(300),
+            groups: 50,
+            holders: 20,
+            patience: Duration::from_millis(100),
+            start: None,
+            on_hold: |_| Ok(()),
+        }
     }
 }
 
@@ -75,6 +90,9 @@ const MOST_INTERPRETERS: usize = 16;
 
 /// How often a process is let go and stopped again because its collector is at work just then.
 const TRIES: u32 = 5;
+
+/// For how long it goes on at least, between two times that it was to be stopped and was not.
+const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
 /// How many items of a container are looked at to tell what all take.
 const ITEMS_LOOKED_AT: u64 = 48;
@@ -115,19 +133,45 @@ const SAMPLE: u32 = 99;
 ///
 /// # Errors
 /// [`Refusal::NotMine`] if it is no Python; [`Refusal::Cannot`] where its memory cannot be read, its version is not
-/// known, or it ends meanwhile.
+/// known, or it ends or becomes another program meanwhile.
 pub fn census(process: ProcessId, limits: &Limits) -> Result<Census, Refusal> {
     let folder = Folder::open(Path::new("/")).map_err(|error| Refusal::Cannot(format!("{error}; no census")))?;
-    let (memory, python) = locate::find(&folder, process)?;
-    let mut heap = Heap { memory, layout: python.layout, types: Types::default() };
+    // Before anything is opened: it is all the same process's then, or it is noticed below.
+    let start = list::started(&folder, process).map_err(|_| Refusal::NotMine)?;
     let gone = || Refusal::Cannot(format!("process {process} ended while it was looked at; no census"));
+    if limits.start.is_some_and(|meant| meant != start) {
+        return Err(gone());
+    }
+    let Found { memory, python, others } = locate::find(&folder, process)?;
+    let mut heap = Heap { memory, layout: python.layout, types: Types::default() };
+    let lost = || {
+        let same = list::started(&folder, process).is_ok_and(|now| now == start);
+        if same && list::look_at(&folder, process.get()).is_some() {
+            Refusal::Cannot(format!("process {process} became another program while it was looked at; no census"))
+        } else {
+            gone()
+        }
+    };
     let mut pause = Duration::ZERO;
     for attempt in 1..=TRIES {
-        let stopped = Stopped::hold(&folder, process, limits.on_hold).map_err(|error| match error.raw_os_error() {
-            Some(libc::ESRCH | libc::ENOENT) => gone(),
-            _ => Refusal::Cannot(format!("cannot stop process {process}: {error}; no census")),
-        })?;
+        let stopped = match Stopped::hold(&folder, process, start, limits.patience, limits.on_hold) {
+            Ok(stopped) => stopped,
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT)) => return Err(gone()),
+            Err(error) => {
+                // On a busy machine its threads may have come late. They have stood still for that long, too.
+                pause = pause.saturating_add(limits.patience);
+                if error.kind() == io::ErrorKind::TimedOut && attempt < TRIES && pause < limits.pause {
+                    std::thread::sleep(BETWEEN_TRIES);
+                    continue;
+                }
+                return Err(Refusal::Cannot(format!("cannot stop process {process}: {error}; no census")));
+            }
+        };
         heap.memory.forget();
+        if !heap.memory.is_alive(python.runtime) {
+            drop(stopped);
+            return Err(lost());
+        }
         let collecting = is_collecting(&mut heap, &python);
         if collecting && attempt < TRIES && !stopped.stood_before() {
             // The lists are being rearranged. Most collections are over in a moment.
@@ -139,11 +183,17 @@ pub fn census(process: ProcessId, limits: &Limits) -> Result<Census, Refusal> {
         let anonymous = locate::anonymous(&folder, process);
         let mut found = look(&mut heap, &python, limits, allowed, collecting);
         explain(&mut found, anonymous);
+        if !others.is_empty() {
+            found.remarks.push(format!(
+                "there is more than one Python in this process; what that of {} holds was not looked at",
+                others.join(", ")
+            ));
+        }
         let held = stopped.still_stands(&folder);
         found.pause = pause.saturating_add(stopped.release());
         if !held {
-            if !locate::is_alive(&folder, process) {
-                return Err(gone());
+            if !heap.memory.is_alive(python.runtime) {
+                return Err(lost());
             }
             found.remarks.push("somebody else let the process go on while it was read: it may be inexact".to_owned());
         }
@@ -175,8 +225,8 @@ fn interpreters(heap: &mut Heap, python: &Python) -> Vec<u64> {
 }
 
 /// Everything that is done while the process stands.
-fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, collecting: bool) -> Census {
-    let start = Instant::now();
+pub fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, collecting: bool) -> Census {
+    let start = heap.memory.now();
     let moment = |percent: u32| {
         let part = pause.saturating_mul(percent).checked_div(100).unwrap_or_default();
         start.checked_add(part).unwrap_or(start)
@@ -271,7 +321,7 @@ fn lists(
 fn walk(heap: &mut Heap, lists: &[List], until: Instant, tally: &mut Tally, remarks: &mut Vec<String>) {
     let mut left = u32::try_from(lists.len()).unwrap_or(u32::MAX);
     for list in lists {
-        let now = Instant::now();
+        let now = heap.memory.now();
         let part = until.saturating_duration_since(now).checked_div(left).unwrap_or_default();
         left = left.saturating_sub(1);
         let before = tally.seen;
@@ -331,7 +381,7 @@ fn owners(heap: &mut Heap, lists: &[List], tally: &Tally, paths: &Paths, until: 
     nameless.sort_unstable();
     nameless.dedup();
     for list in lists.iter().rev() {
-        if found.len() >= nameless.len() || Instant::now() >= until {
+        if found.len() >= nameless.len() || heap.memory.now() >= until {
             break;
         }
         // Cut short, it has found what it could.
@@ -371,7 +421,7 @@ fn holders(
         .map(|large| {
             let name = paths.name(heap, large.address).or_else(|| owners.get(&large.address).cloned());
             let name = name.unwrap_or_default();
-            let is_weighed = Instant::now() < until && !paths.is_namespace(large.address);
+            let is_weighed = heap.memory.now() < until && !paths.is_namespace(large.address);
             let of_items = if is_weighed { items_bytes(heap, &large, &mut dice) } else { 0 };
             let kind = match large.kind {
                 Kind::List => "list",
@@ -545,7 +595,7 @@ fn loose(heap: &mut Heap, tally: &Tally, paths: &Paths, until: Instant) -> Loose
         for ((which, (places, sample)), looked_at) in places.iter().zip(samples).enumerate().zip(&mut looked_at) {
             taking.which = which;
             for place in places.iter().skip(round).step_by(ROUNDS) {
-                if *looked_at & 31 == 0 && Instant::now() >= until {
+                if *looked_at & 31 == 0 && heap.memory.now() >= until {
                     break 'rounds;
                 }
                 *looked_at = looked_at.saturating_add(1);
@@ -617,7 +667,7 @@ fn heavy(heap: &mut Heap, tally: &Tally, paths: &Paths, until: Instant) -> HashM
         let Some(run) = body.runs.iter().flatten().next() else { continue };
         let looks = run.total.min(HEAVY_ITEMS_LOOKED_AT);
         for number in 0..looks {
-            if Instant::now() >= until {
+            if heap.memory.now() >= until {
                 return found;
             }
             let Some(item) = dice.item(run, number, looks).and_then(|place| heap.memory.word(place)) else { continue };
@@ -648,7 +698,7 @@ fn classes(heap: &mut Heap, limits: &Limits, share: f64, until: Instant) -> Vec<
     let mut dice = Dice::default();
     let mut classes = Vec::new();
     for (seen, number) in found {
-        if Instant::now() >= until {
+        if heap.memory.now() >= until {
             break;
         }
         let Some((address, some)) = heap.types.get(number).map(|found| (found.address, found.some.clone())) else {

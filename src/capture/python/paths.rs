@@ -97,7 +97,7 @@ impl Paths {
         let mut modules = modules.into_iter().peekable();
         loop {
             while let Some(node) = self.nodes.get(next).copied() {
-                if self.nodes.len() >= MOST || (next & 31 == 0 && Instant::now() >= until) {
+                if self.nodes.len() >= MOST || (next & 31 == 0 && heap.memory.now() >= until) {
                     return false;
                 }
                 self.expand(heap, next, node.address, visit);

@@ -6,41 +6,58 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::parse;
 use crate::process::folder::{self, Folder};
-use crate::sys::process::{self, ProcessId};
+use crate::process::list;
+use crate::sys::process::{Handle, ProcessId};
 use crate::sys::signal::Signal;
-
-/// For how long at the most a process is waited for that was told to stop: one in a system call that cannot be
-/// interrupted stops when that ends.
-const LONGEST_WAIT: Duration = Duration::from_millis(100);
+use crate::units::Span;
 
 /// Each thread is looked at, but no more than so many: one look takes ten microseconds.
 const MOST_THREADS: usize = 1000;
+
+/// Told before a process is stopped, and with `None` when it goes on. An error: nobody could let it go on if this program were
+/// killed meanwhile, and so it is not stopped.
+pub type OnHold = fn(Option<ProcessId>) -> io::Result<()>;
 
 /// A process that stands still. It goes on when this is dropped, unless it stood still before.
 #[derive(Debug)]
 pub struct Stopped {
     process: ProcessId,
+    handle: Handle,
     since: Option<Instant>,
-    on_hold: fn(Option<ProcessId>),
+    on_hold: OnHold,
 }
 
 impl Stopped {
-    /// Stops a process, and waits until each of its threads stands. `on_hold` is told before, and with `None` when it goes on:
-    /// somebody else must see to that if this program is killed meanwhile.
+    /// Stops the process of this number that has started then, and waits until each of its threads stands, for so long at
+    /// the most. `on_hold` is told before, and with `None` when it goes on: somebody else must see to that if this program
+    /// is killed meanwhile.
     ///
     /// # Errors
-    /// Where it may not be signalled, is gone, or has not stopped within a tenth of a second. It then goes on.
-    pub fn hold(folder: &Folder, process: ProcessId, on_hold: fn(Option<ProcessId>)) -> io::Result<Self> {
+    /// ESRCH if it is gone, even if its number is another one's by now; else where it may not be signalled or has not stopped
+    /// in time. It then goes on.
+    pub fn hold(
+        folder: &Folder,
+        process: ProcessId,
+        start: u64,
+        patience: Duration,
+        on_hold: OnHold,
+    ) -> io::Result<Self> {
+        let handle = Handle::open(process)?;
+        // After the handle was had: so both are the same one's.
+        if list::started(folder, process)? != start {
+            return Err(io::Error::from_raw_os_error(libc::ESRCH));
+        }
         if stands(folder, process)? {
-            return Ok(Self { process, since: None, on_hold });
+            return Ok(Self { process, handle, since: None, on_hold });
         }
         let since = Instant::now();
-        on_hold(Some(process));
-        let stopped = Self { process, since: Some(since), on_hold };
-        process::kill(process, Signal::STOP)?;
+        on_hold(Some(process))?;
+        let stopped = Self { process, handle, since: Some(since), on_hold };
+        stopped.handle.signal(Signal::STOP)?;
         while !stands(folder, process)? {
-            if since.elapsed() > LONGEST_WAIT {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "it has not stopped within a tenth of a second"));
+            if since.elapsed() > patience {
+                let patience = Span(patience);
+                return Err(io::Error::new(io::ErrorKind::TimedOut, format!("it has not stopped within {patience}")));
             }
             std::thread::sleep(Duration::from_micros(200));
         }
@@ -69,8 +86,8 @@ impl Drop for Stopped {
     fn drop(&mut self) {
         if self.since.is_some() {
             // Fails only where the process is gone.
-            let _ = process::kill(self.process, Signal::CONT);
-            (self.on_hold)(None);
+            let _ = self.handle.signal(Signal::CONT);
+            let _ = (self.on_hold)(None);
         }
     }
 }

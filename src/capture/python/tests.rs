@@ -1,13 +1,12 @@
 //! The recipe against real Pythons: `python3`, those that pyenv has built, and roots of other systems in the tests' cache.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use super::locate::Python;
-use super::memory::Memory;
 use super::memory::fake::Pieces;
+use super::memory::{Memory, Source};
 use super::*;
 use crate::sys::process;
 use crate::sys::signal::Signal;
@@ -192,7 +191,8 @@ impl Drop for App {
 
 /// Time enough for a build without optimization on a busy machine.
 fn patient() -> Limits {
-    Limits { pause: Duration::from_secs(20), groups: 1000, holders: 40, ..Limits::default() }
+    let patience = Duration::from_secs(60);
+    Limits { pause: Duration::from_secs(60), groups: 1000, holders: 40, patience, ..Limits::default() }
 }
 
 fn group<'a>(census: &'a Census, name: &str) -> &'a Group {
@@ -402,17 +402,47 @@ fn an_array_of_numpys_takes_what_its_numbers_take_or_leads_to_who_has_them() {
     assert!(body(0x60000).0 <= 2 << 40);
 }
 
+/// The memory of a process, and a time that passes only as it is read: how fast the machine is does not matter.
+struct Slow {
+    memory: std::fs::File,
+    begin: Instant,
+    reads: std::rc::Rc<std::cell::Cell<u32>>,
+}
+
+/// What a read takes.
+const READ: Duration = Duration::from_millis(1);
+
+impl Source for Slow {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.reads.set(self.reads.get() + 1);
+        self.memory.read(address, buffer)
+    }
+
+    fn now(&self) -> Instant {
+        self.begin + READ * self.reads.get()
+    }
+}
+
 #[test]
 fn what_there_was_no_time_for_is_extrapolated_and_said_to_be() {
     let app = App::start(&default_python(), "sessions = [Session(i) for i in range(400000)]\ntell()\n");
-    let limits = Limits { pause: Duration::from_millis(60), ..Limits::default() };
-    let census = app.census(&limits);
-    // Whoever shares the machine may take the processor away meanwhile.
-    assert!(census.pause < Duration::from_millis(500), "{:?}", census.pause);
+    let folder = Folder::open(Path::new("/")).unwrap();
+    let locate::Found { python, .. } = locate::find(&folder, app.id()).unwrap();
+    let reads = std::rc::Rc::default();
+    let memory = folder.open_file(app.id().get(), "mem").unwrap();
+    let source = Slow { memory, begin: Instant::now(), reads: std::rc::Rc::clone(&reads) };
+    let mut heap = Heap { memory: Memory::new(Box::new(source)), layout: python.layout, types: Types::default() };
+    let start = list::started(&folder, app.id()).unwrap();
+    let stopped = Stopped::hold(&folder, app.id(), start, patient().patience, patient().on_hold).unwrap();
+    let pause = READ * 2500;
+    let census = look(&mut heap, &python, &Limits::default(), pause, false);
+    drop(stopped);
+    println!("{} reads, {}", reads.get(), census.share);
+    // What is begun is ended, and the names of what is told are read.
+    assert!(READ * reads.get() < pause + READ * 500, "{}", reads.get());
     assert!(census.share < 0.9, "{}", census.share);
     assert!(census.remarks.iter().any(|remark| remark.contains("extrapolated")), "{:?}", census.remarks);
     let sessions = group(&census, "__main__.Session");
-    // A few per cent of all are seen in a build without optimization, and tell no more than this.
     assert!((200_000..800_000).contains(&sessions.instances), "{sessions:?} {}", census.share);
     assert_eq!(holder(&census, "__main__.sessions").items, 400_000);
 }
@@ -432,6 +462,121 @@ fn a_process_that_stood_still_before_stays_so() {
     process::kill(app.id(), Signal::CONT).unwrap();
     let before = app.next_number();
     assert!((0..100).map(|_| app.next_number()).last().unwrap() > before);
+}
+
+/// What the next process that is to be held does first: 1 it runs another program, 2 it ends.
+static FATE: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
+/// The tests of it take turns.
+static ONE_FATE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Between the first look at a process and its stop.
+fn meet_fate(process: Option<ProcessId>) -> std::io::Result<()> {
+    use std::sync::atomic::Ordering;
+    let Some(id) = process else { return Ok(()) };
+    let fate = FATE.swap(0, Ordering::Relaxed);
+    let became = |file: &str| {
+        let program = std::fs::read_link(format!("/proc/{id}/exe"));
+        program.map_or(true, |program| program.to_string_lossy().contains(file))
+    };
+    if fate == 1 {
+        process::kill(id, Signal::from_number(libc::SIGUSR1).unwrap()).unwrap();
+        while !became("sleep") {
+            std::thread::yield_now();
+        }
+    } else if fate == 2 {
+        process::kill(id, Signal::KILL).unwrap();
+        let folder = Folder::open(Path::new("/")).unwrap();
+        while crate::process::list::look_at(&folder, id.get()).is_some() {
+            std::thread::yield_now();
+        }
+    }
+    Ok(())
+}
+
+fn meets(fate: i32) -> (App, Refusal) {
+    let program = "
+import os, signal
+signal.signal(signal.SIGUSR1, lambda *_: os.execvp('sleep', ['sleep', '1000']))
+data = ['%d' % i for i in range(100000)]
+tell()
+";
+    let app = App::start(&default_python(), program);
+    FATE.store(fate, std::sync::atomic::Ordering::Relaxed);
+    let refusal = census(app.id(), &Limits { on_hold: meet_fate, ..patient() }).unwrap_err();
+    (app, refusal)
+}
+
+#[test]
+fn one_that_becomes_another_program_meanwhile_is_not_told_for_it_and_goes_on() {
+    let _alone = ONE_FATE.lock();
+    let (app, refusal) = meets(1);
+    let why = format!("process {} became another program while it was looked at; no census", app.id());
+    assert_eq!(refusal, Refusal::Cannot(why));
+    assert!(matches!(app.state(), b'S' | b'R'), "{}", app.state());
+    assert_eq!(census(app.id(), &patient()), Err(Refusal::NotMine));
+}
+
+#[test]
+fn one_that_ends_before_it_stands_is_told_to_have_ended() {
+    let _alone = ONE_FATE.lock();
+    let (app, refusal) = meets(2);
+    let why = format!("process {} ended while it was looked at; no census", app.id());
+    assert_eq!(refusal, Refusal::Cannot(why));
+}
+
+#[test]
+fn a_later_process_of_the_same_number_is_neither_stopped_nor_told_for_it() {
+    let mut app = App::start(&default_python(), "tell()");
+    let folder = Folder::open(Path::new("/")).unwrap();
+    let start = list::started(&folder, app.id()).unwrap();
+    let limits = |start| Limits { start: Some(start), on_hold: |_| panic!("it was to be stopped"), ..patient() };
+    let why = format!("process {} ended while it was looked at; no census", app.id());
+    for other in [start - 1, start + 1] {
+        assert_eq!(census(app.id(), &limits(other)), Err(Refusal::Cannot(why.clone())));
+        let held = Stopped::hold(&folder, app.id(), other, patient().patience, limits(other).on_hold);
+        assert_eq!(held.unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    }
+    assert!(census(app.id(), &Limits { start: Some(start), ..patient() }).is_ok());
+    let before = app.next_number();
+    assert!((0..20).map(|_| app.next_number()).last().unwrap() > before);
+}
+
+#[test]
+fn one_that_nobody_could_let_go_on_is_not_stopped() {
+    let app = App::start(&default_python(), "tell()");
+    let limits = Limits { on_hold: |_| Err(std::io::Error::other("nobody is there")), ..patient() };
+    let why = format!("cannot stop process {}: nobody is there; no census", app.id());
+    assert_eq!(census(app.id(), &limits), Err(Refusal::Cannot(why)));
+    assert_ne!(app.state(), b'T');
+}
+
+#[test]
+fn one_that_does_not_stop_in_time_goes_on() {
+    // Its parent waits for it in vfork(2), which is no moment to stop in.
+    let program = "
+import ctypes, os
+libc = ctypes.CDLL(None)
+print('ready', flush=True)
+if libc.vfork() == 0:
+    libc.sleep(1000)
+";
+    let app = App::start(&default_python(), program);
+    while app.state() != b'D' {
+        std::thread::yield_now();
+    }
+    let limits = Limits { patience: Duration::from_millis(50), pause: Duration::from_millis(100), ..patient() };
+    let why = format!("cannot stop process {}: it has not stopped within 50 ms; no census", app.id());
+    assert_eq!(census(app.id(), &limits), Err(Refusal::Cannot(why)));
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.id())).unwrap();
+    // No stop waits for it to come back.
+    let pending = status.lines().filter_map(|line| line.strip_prefix("ShdPnd:"));
+    let pending = pending.map(|mask| u64::from_str_radix(mask.trim(), 16).unwrap()).fold(0, |all, mask| all | mask);
+    assert_eq!(pending & 1 << (libc::SIGSTOP - 1), 0, "{status}");
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", app.id())).unwrap();
+    for child in children.split_whitespace() {
+        process::kill(ProcessId::new(child.parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    }
 }
 
 #[test]
@@ -465,21 +610,23 @@ fn a_process_of_another_kind_is_not_touched() {
     assert_eq!(census(id, &patient()), Err(Refusal::NotMine));
 }
 
-/// Run by the next test as somebody else.
+/// Run by the next tests as somebody else.
 #[test]
 #[ignore = "a part of another test"]
 fn somebody_else_looks() {
-    let id = std::env::var("MEMINI_TEST_PROCESS").unwrap().parse().ok().and_then(ProcessId::new).unwrap();
-    println!("it says: {:?}", census(id, &patient()).map(|_| ()));
+    let Ok(id) = std::env::var("MEMINI_TEST_PROCESS") else { return };
+    let id = id.parse().ok().and_then(ProcessId::new).unwrap();
+    let process = crate::capture::proc::Process::look_at(id.get(), &mut Default::default()).unwrap();
+    println!("it holds: {} bytes in {} mappings", process.held(), process.memory.as_ref().unwrap().mappings);
+    println!("it has open: {:?}", process.descriptors.map(|descriptors| descriptors.count));
+    println!("it says: {:?}", census(id, &patient()).map(|census| census.holders));
+    assert_eq!(nix::unistd::geteuid(), nix::unistd::getuid());
 }
 
-#[test]
-fn who_may_not_look_is_told_so() {
-    if !am_root() {
-        println!("skipped: only root can become somebody else");
-        return;
-    }
-    let app = App::start(&default_python(), "tell()");
+const NOBODY: &str = "65534";
+
+/// What this process is to who is run so.
+fn as_seen_by(launcher: &[&str], app: &App) -> String {
     // A copy, since nobody else may enter root's folders.
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("tests");
@@ -487,18 +634,208 @@ fn who_may_not_look_is_told_so() {
     for path in [folder.path(), &copy] {
         std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
-    let output = Command::new(&copy)
+    let output = Command::new("setpriv")
+        .args(launcher)
+        .arg(&copy)
         .args(["capture::python::tests::somebody_else_looks", "--exact", "--ignored", "--nocapture"])
         .env("MEMINI_TEST_PROCESS", app.id().to_string())
         .current_dir("/")
-        .gid(65534)
-        .uid(65534)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let expected = format!("cannot read /proc/{}/maps: Permission denied (os error 13); no census", app.id());
-    assert!(said.contains(&expected), "{said} {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_ne!(app.state(), b'T');
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+const AS_NOBODY: [&str; 3] = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+
+/// As root is in a container by default.
+const AS_ROOT_OF_A_CONTAINER: [&str; 2] = ["--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace"];
+
+/// An app of nobody's.
+fn of_nobody(program: &str) -> App {
+    let python = Installed { program: "/usr/bin/python3".into(), root: None };
+    let program = format!("import os; os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n{program}");
+    App::start(&python, &program)
+}
+
+/// Which becomes open to its own user again: a change of user has closed it.
+const OPEN: &str = "
+import ctypes
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
+data = ['%d' % i for i in range(123456)]
+tell()
+";
+
+#[test]
+fn who_may_not_look_is_told_so_and_told_what_everybody_may_know() {
+    if !am_root() {
+        println!("skipped: only root can become somebody else");
+        return;
+    }
+    let app = App::start(&default_python(), "data = bytearray(50 << 20)\ntell()");
+    let said = as_seen_by(&AS_NOBODY, &app);
+    let why = "Permission denied (os error 13) (it runs as user 0, and there is no CAP_SYS_PTRACE); no census";
+    assert!(said.contains(&format!("cannot read /proc/{}/maps: {why}", app.id())), "{said}");
+    assert!(said.contains(" bytes in 0 mappings") && said.contains("it has open: None"), "{said}");
+    let held: u64 = said.split("it holds: ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(held > 50 << 20, "{said}");
+}
+
+#[test]
+fn an_app_of_another_user_is_looked_at_as_that_user() {
+    if !am_root() {
+        println!("skipped: only root can become somebody else");
+        return;
+    }
+    let app = of_nobody(OPEN);
+    for launcher in [&AS_ROOT_OF_A_CONTAINER[..], &AS_NOBODY] {
+        let said = as_seen_by(launcher, &app);
+        assert!(said.contains("__main__.data") && said.contains("123456"), "{said}");
+        assert!(!said.contains(" bytes in 0 mappings") && said.contains("it has open: Some("), "{said}");
+    }
+}
+
+#[test]
+fn an_app_that_may_not_be_dumped_is_told_to_be_so() {
+    if !am_root() {
+        println!("skipped: only root can become somebody else");
+        return;
+    }
+    // As it is after a change of user.
+    let app = of_nobody("tell()");
+    let said = as_seen_by(&AS_NOBODY, &app);
+    let why = "Permission denied (os error 13) (it may not be dumped, or has a capability more); no census";
+    assert!(said.contains(&format!("cannot read /proc/{}/maps: {why}", app.id())), "{said}");
+    let said = as_seen_by(&AS_ROOT_OF_A_CONTAINER, &app);
+    assert!(said.contains(" (it runs as user 65534, and there is no CAP_SYS_PTRACE); no census"), "{said}");
+    // With the capability nothing keeps anybody from it.
+    assert!(census(app.id(), &patient()).is_ok());
+}
+
+#[test]
+fn a_hundred_gigabytes_of_nothing_are_no_more_than_what_is_in_them() {
+    let program = "
+import mmap
+kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000
+sparse = mmap.mmap(-1, 100 << 30, flags=kind)
+for place in range(0, 100 << 30, 1 << 30): sparse[place] = 1
+data = ['%d' % i for i in range(50000)]
+tell()
+";
+    let app = App::start(&default_python(), program);
+    let found = app.census(&patient());
+    assert_eq!((found.share, holder(&found, "__main__.data").items), (1.0, 50_000));
+    let process = crate::capture::proc::Process::look_at(app.id().get(), &mut Default::default()).unwrap();
+    assert!(process.held() < 1 << 30, "{process:?}");
+    assert!(process.memory.unwrap().largest.iter().any(|mapping| mapping.size == 100 << 30));
+}
+
+#[test]
+fn a_python_without_sections_in_its_file_is_found_by_what_is_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        Command::new("python3").args(["-c", "import sys; print(sys.executable, sys.prefix)"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (program, prefix) = text.trim().split_once(' ').unwrap();
+    let mut bytes = std::fs::read(program).unwrap();
+    // Where the sections are described (e_shoff, e_shnum, e_shstrndx): strippers leave that out, and so does a file that was cut.
+    let sections = usize::try_from(u64::from_le_bytes(bytes[40..48].try_into().unwrap())).unwrap();
+    bytes[40..48].fill(0);
+    bytes[60..64].fill(0);
+    bytes.truncate(sections);
+    let copy = folder.path().join("python3");
+    std::fs::write(&copy, bytes).unwrap();
+    std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!("exec env PYTHONHOME={prefix} {} \"$@\"", copy.display());
+    let starter = folder.path().join("start");
+    std::fs::write(&starter, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&starter, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let app =
+        App::start(&Installed { program: starter, root: None }, "data = ['%d' % i for i in range(50000)]\ntell()");
+    // And the file itself may be gone, or something else by now.
+    std::fs::remove_file(&copy).unwrap();
+    std::fs::write(&copy, b"\x7fELF\x02\x01\x01").unwrap();
+    assert_eq!(holder(&app.census(&patient()), "__main__.data").items, 50_000);
+}
+
+#[test]
+#[ignore = "needs pypy3"]
+fn a_python_that_is_not_cpython_is_told_to_be_so_and_not_touched() {
+    let program = "import sys, time\nprint('ready', flush=True)\ntime.sleep(1000)";
+    let mut child = Command::new("pypy3").args(["-c", program]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let id = ProcessId::new(child.id().cast_signed()).unwrap();
+    let limits = Limits { on_hold: |_| panic!("it was to be stopped"), ..patient() };
+    let refusal = census(id, &limits).unwrap_err();
+    assert!(refusal.to_string().contains(" is PyPy, whose heap memini cannot read; no census"), "{refusal}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A libpython that can be loaded twice, and where its modules are.
+fn library() -> (PathBuf, PathBuf) {
+    let system = children_of("/usr/lib".into()).into_iter().map(|folder| (folder, PathBuf::from("/usr")));
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let built = children_of(home.join(".pyenv/versions")).into_iter().map(|prefix| (prefix.join("lib"), prefix));
+    let mut found = system.chain(built).flat_map(|(folder, prefix)| {
+        let files = children_of(folder).into_iter().map(move |file| (file, prefix.clone()));
+        files.filter(|(file, _)| {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            let minor = name.strip_prefix("libpython3.").and_then(|rest| rest.strip_suffix(".so.1.0"));
+            minor.and_then(|minor| minor.parse().ok()).is_some_and(|minor| Layout::of(minor).is_some())
+        })
+    });
+    found.next().expect("a libpython (Debian: apt-get install python3-dev)")
+}
+
+#[test]
+#[ignore = "needs a C compiler and libpython"]
+fn of_two_pythons_in_one_process_one_is_counted_and_the_other_one_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, program, copy) =
+        (folder.path().join("main.c"), folder.path().join("embedded"), folder.path().join("libpython3.copy.so"));
+    let text = r#"
+        #include <dlfcn.h>
+        #include <stdio.h>
+        #include <unistd.h>
+        static void begin(const char *path, const char *program) {
+            void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+            if (!library) { puts(dlerror()); return; }
+            ((void (*)(int)) dlsym(library, "Py_InitializeEx"))(0);
+            ((int (*)(const char *)) dlsym(library, "PyRun_SimpleString"))(program);
+        }
+        int main(int count, char **words) {
+            for (int word = 2; word < count; word++) begin(words[word], words[1]);
+            puts("ready");
+            fflush(stdout);
+            return pause();
+        }"#;
+    std::fs::write(&source, text).unwrap();
+    let built = Command::new("cc").arg("-o").arg(&program).arg(&source).arg("-ldl").status().unwrap();
+    assert!(built.success());
+    let (library, home) = library();
+    std::fs::copy(&library, &copy).unwrap();
+    for (files, others) in [(vec![&library, &copy], 1), (vec![&library], 0)] {
+        let mut child = Command::new(&program)
+            .arg("data = ['%d' % i for i in range(50000)]")
+            .args(&files)
+            .env("PYTHONHOME", &home)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        let found = census(ProcessId::new(child.id().cast_signed()).unwrap(), &patient()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(holder(&found, "__main__.data").items, 50_000);
+        let named = found.remarks.iter().filter(|remark| remark.starts_with("there is more than one Python"));
+        assert_eq!(named.clone().count(), others, "{:?}", found.remarks);
+        assert!(named.clone().all(|remark| remark.contains(".so")), "{:?}", found.remarks);
+    }
 }
 
 #[test]
@@ -550,7 +887,8 @@ fn flag_mix() -> u64 {
 #[test]
 #[ignore = "for measuring by hand"]
 fn look_at_one() {
-    let id = std::env::var("MEMINI_TEST_PROCESS").unwrap().parse().ok().and_then(ProcessId::new).unwrap();
+    let Ok(id) = std::env::var("MEMINI_TEST_PROCESS") else { return };
+    let id = id.parse().ok().and_then(ProcessId::new).unwrap();
     let start = Instant::now();
     match census(id, &Limits::default()) {
         Ok(census) => {

@@ -319,7 +319,7 @@ pub fn each(
     until: Instant,
     visit: &mut impl FnMut(&mut Heap, &Object),
 ) -> Result<(), Broken> {
-    let now = Instant::now();
+    let now = heap.memory.now();
     let half = until.saturating_duration_since(now).checked_div(2).unwrap_or_default();
     let first = if list.both_ways { now.checked_add(half).unwrap_or(until) } else { until };
     let stop = match follow(heap, list.head, list.head, 0, first, visit)? {
@@ -376,7 +376,7 @@ fn follow(
         }
         at = if link == 0 { next } else { previous } & !3;
         if count & STRETCH.wrapping_sub(1) == 0 {
-            if Instant::now() >= until {
+            if heap.memory.now() >= until {
                 return Ok(Some(at));
             }
             // Where objects lie scattered, most of a large window would be read for nothing.

@@ -13,6 +13,7 @@ public class Leak {
     static final List<Ticket> TICKETS = new ArrayList<>();
 
     public static void main(String[] arguments) throws Exception {
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> System.err.println("it leaves")));
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
         for (String line = input.readLine(); line != null; line = input.readLine()) {
             for (int count = Integer.parseInt(line) * 1000; count > 0; count--) {

@@ -112,7 +112,7 @@ impl<'a> Memini<'a> {
 }
 
 /// The program under test: the static release binary if tests/run has built it.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("MEMINI").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_memini")), PathBuf::from)
 }
 
