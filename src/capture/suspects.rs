@@ -498,6 +498,8 @@ impl Case<'_> {
         let is_surge = |least: u64| self.compares && more >= least && more >= before / 2;
         let share_of_many = |many: f64| more as f64 / (more as f64 + many);
         Some(match key {
+            // A line of a library's leads to nobody who has asked it for memory.
+            Key::Site(_, name) if is_library(name) => part,
             // Where it is written what allocates tells most of all.
             Key::Site(..) => part * 1.6,
             // Its name leads to the line of code. What it holds is an estimate, and may be too low.
@@ -549,6 +551,16 @@ impl Case<'_> {
 /// Places do not overlap: together they are all that the group holds.
 const fn is_place(key: &Key) -> bool {
     matches!(key, Key::Private(_) | Key::Shared(_) | Key::Mount(_) | Key::Kernel(_))
+}
+
+/// Whether lines, each `FILE:LINE`, are none of the app's own: Python's own library, or an installed one.
+fn is_library(lines: &str) -> bool {
+    lines.split(" from ").all(|line| {
+        line.contains("/site-packages/")
+            || line.contains("/dist-packages/")
+            || line.contains("/lib/python3")
+            || line.starts_with("<frozen ")
+    })
 }
 
 /// Types that everything is made of.

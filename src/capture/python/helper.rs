@@ -274,6 +274,9 @@ impl Dump {
                  room for it",
                 Size(self.memory)
             ),
+            State::Kept if sites.is_empty() => format!(
+                "lines were recorded for {recorded}, until that took far too much memory; there was no room to tell them"
+            ),
             State::Own | State::App | State::Kept => {
                 let who = if self.state == State::App { "the app itself has recorded" } else { "recorded" };
                 let end = if self.state == State::Kept { ", until it took too long or too much memory" } else { "" };
