@@ -10,7 +10,7 @@ use crate::capture::census::{Census, Refusal};
 use crate::capture::proc::memory::Kind;
 use crate::capture::snapshot::{Composition, IN_DEPTH, Look, SCHEMA, Snapshot};
 use crate::capture::suspects::{Findings, Suspect, find};
-use crate::capture::{jvm, python};
+use crate::capture::{jvm, python, sentences};
 use crate::cgroup::choose;
 use crate::cgroup::reading::Scope;
 use crate::process::list::List;
@@ -176,20 +176,11 @@ fn text(snapshot: &Snapshot, findings: &Findings) -> String {
     text
 }
 
+/// As in the log, with the amounts below each other.
 fn suspect_line(text: &mut String, suspect: &Suspect) {
-    let amount = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), |growth| Signed(growth).to_string());
-    let _ = write!(text, "{amount:>12}  {}", suspect.what.escape_debug());
-    if let Some(count) = suspect.count {
-        let _ = write!(text, ", {count}");
-    }
-    if let Some(growth) = suspect.count_growth {
-        let _ = write!(text, " ({growth:+})");
-    }
-    let _ = write!(text, " [{}", suspect.place.escape_debug());
-    if let Some(who) = &suspect.process {
-        let _ = write!(text, ", {} {}", who.comm.escape_debug(), who.pid);
-    }
-    text.push_str("]\n");
+    let line = sentences::line(suspect);
+    let (amount, rest) = line.split_once("  ").unwrap_or(("", &line));
+    let _ = writeln!(text, "{amount:>12}  {rest}");
 }
 
 fn process(text: &mut String, look: &Look) {
