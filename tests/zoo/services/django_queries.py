@@ -39,8 +39,8 @@ def profiled(answer):
 
 def page(request, path):
     with django.db.connection.cursor() as cursor:
-        for number in range(60):
-            words = ", ".join(f"'{path} {number} {column}'" for column in range(20))  # leaks
+        for number in range(30):
+            words = ", ".join(f"'{path} {number} {column}'" for column in range(60))  # leaks
             cursor.execute(f"SELECT {words}, %s", [number])
     return django.http.HttpResponse(path)
 
