@@ -500,6 +500,8 @@ impl Case<'_> {
         let is_surge = |least: u64| self.compares && more >= least && more >= before / 2;
         let share_of_many = |many: f64| more as f64 / (more as f64 + many);
         Some(match key {
+            // A line of a library's leads to nobody who has asked it for memory.
+            Key::Site(_, name) if is_library(name) => part,
             // Where it is written what allocates tells most of all.
             Key::Site(..) => part * 1.6,
             // Its name leads to the line of code. What it holds is an estimate, and may be too low.
@@ -507,6 +509,8 @@ impl Case<'_> {
             // A class of the app's own tells more than what all classes are made of.
             Key::Type(_, name) if is_common(name) => part * 0.7,
             Key::Type(..) => part * 1.1,
+            // Recording takes memory there itself, and what it gave back may still be in the allocator's store.
+            Key::Outside(id) if self.recorded(*id).is_some() => part * 0.5,
             // It says where, and not who.
             Key::Outside(..) | Key::Part(..) => part * 0.9,
             // Only where nothing better is known of it.
@@ -551,6 +555,16 @@ impl Case<'_> {
 /// Places do not overlap: together they are all that the group holds.
 const fn is_place(key: &Key) -> bool {
     matches!(key, Key::Private(_) | Key::Shared(_) | Key::Mount(_) | Key::Kernel(_))
+}
+
+/// Whether lines, each `FILE:LINE`, are none of the app's own: Python's own library, or an installed one.
+fn is_library(lines: &str) -> bool {
+    lines.split(" from ").all(|line| {
+        line.contains("/site-packages/")
+            || line.contains("/dist-packages/")
+            || line.contains("/lib/python3")
+            || line.starts_with("<frozen ")
+    })
 }
 
 /// Types that everything is made of.
@@ -695,6 +709,33 @@ mod tests {
         assert_eq!(first.rate.unwrap().round(), (95.0 * MIB as f64 / 199.0).round());
         assert_eq!(findings.suspects[1].what, "__main__.data: list");
         assert!(findings.is_conclusive && findings.suspects.iter().all(|suspect| !suspect.what.starts_with("x.py")));
+    }
+
+    #[test]
+    fn a_librarys_line_and_what_recording_takes_go_behind_the_name_of_who_holds_it() {
+        const LIBRARY: &str = "/app/lib/python3.11/site-packages/numpy/_core/numeric.py:385";
+        let at = |seconds, items: u64, site: Option<(&str, &[&str])>, heap| {
+            // As much again is what recording takes.
+            let mut grown = look(12, "python3", 40 + 2 * items);
+            let mut census = census(&[], &[("__main__.seen", items, items * 3 / 4)], Some(heap)).unwrap();
+            census.sites = site
+                .map(|(line, callers)| Site {
+                    line: line.into(),
+                    callers: callers.iter().map(|caller| (*caller).into()).collect(),
+                    bytes: items * MIB,
+                    blocks: items,
+                })
+                .into_iter()
+                .collect();
+            census.recorded = site.map(|_| Duration::from_secs(seconds));
+            grown.census = Some(census);
+            snapshot(seconds, vec![grown])
+        };
+        let first = at(0, 10, None, 20);
+        assert_eq!(top(&[&first, &at(60, 110, Some((LIBRARY, &[])), 120)]).0, "__main__.seen: list");
+        // Who has called it tells again.
+        let called = at(60, 110, Some((LIBRARY, &["/app/main.py:7"])), 120);
+        assert_eq!(top(&[&first, &called]).0, format!("{LIBRARY} from /app/main.py:7"));
     }
 
     #[test]

@@ -192,6 +192,7 @@ fn text(snapshot: &Snapshot, findings: &Findings) -> String {
     text
 }
 
+/// As in the log, with the amounts below each other.
 fn suspect_line(text: &mut String, suspect: &Suspect) {
     let _ = writeln!(text, "{:>12}  {}", sentences::amount(suspect), sentences::who(suspect));
 }

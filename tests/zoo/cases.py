@@ -2,10 +2,13 @@
 
 What is expected is a regular expression over a suspect as `memini capture` prints it: `WHAT [PLACE, PROCESS]`. A name that leads
 to the line of code (a container, or a class of the app's own) is an answer; that some process has grown is one only where
-nothing else can be known of it.
+nothing else can be known of it. With helpers a line of the app is one, too, if it says `# leaks`.
 """
 import dataclasses
 import re
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
 
 
 @dataclasses.dataclass
@@ -18,6 +21,8 @@ class Load:
     body: int = 0
     # With a new connection for each request.
     alone: bool = False
+    # Each is the beginning of a websocket.
+    websocket: bool = False
     # It ends earlier when the app has grown by so much; MiB.
     until: int = 0
 
@@ -48,32 +53,53 @@ class App:
     def folder(self):
         return self.name.partition("/")[0]
 
+    @property
+    def is_service(self):
+        return self.load is not None
+
     def knows(self, suspect, pid):
         process = suspect["process"] or {}
         text = f"{suspect['what']} [{', '.join(filter(None, (suspect['place'], process.get('comm'))))}]"
-        return bool(re.search(self.expected, text)) and (not self.told or process.get("pid") == pid)
+        is_it = bool(re.search(self.expected, text)) or suspect["place"].startswith("allocations of ") and suspect["what"] in self.lines()
+        return is_it and (not self.told or process.get("pid") == pid)
+
+    def lines(self):
+        """The lines of its code that allocate what it keeps: FILE:LINE."""
+        files = {HERE / word for word in self.command if word.endswith(".py")} | {HERE / f"{self.name}.py"}
+        for file in filter(Path.exists, files):
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                if line.endswith("# leaks"):
+                    yield f"{file}:{number}"
 
 
 def python(name, text, expected, packages=False, **more):
     return App(f"python/{name}", text, ["PYTHON", f"python/{name}.py"], expected, needs="packages" if packages else "", **more)
 
 
-def service(name, text, expected, load, packages=False, command=None, **more):
+def service(name, text, expected, load, packages=False, command=None, needs="", **more):
     command = command or ["PYTHON", f"services/{name}.py"]
-    return App(f"services/{name}", text, command, expected, load, needs="packages" if packages else "", **more)
+    return App(f"services/{name}", text, command, expected, load, needs="packages" if packages else needs, **more)
 
 
 def gunicorn(name, *words):
     return ["PYTHON", "-m", "gunicorn", "-c", "services/gunicorn_conf.py", "--chdir", "services", *words, f"{name}:app"]
 
 
+def mixed(who, kind):
+    """A service in Python before one in Java."""
+    return ["PYTHON", "services/mixed.py", who, *jvm("Shop", kind)]
+
+
 def native(name, text, expected, *command, **more):
     return App(f"native/{name}", text, list(command), expected, **more)
 
 
+def jvm(*words):
+    return ["java", "-XX:+UseSerialGC", "-Xms32m", "-Xmx400m", "-Dsun.net.httpserver.nodelay=true", "-cp", "BUILT/java", *words]
+
+
 def java(kind, text, expected, load, **more):
-    command = ["java", "-XX:+UseSerialGC", "-Xms32m", "-Xmx400m", "-Dsun.net.httpserver.nodelay=true", "-cp", "BUILT/java", "Shop", kind]
-    return App(f"java/{kind}", text, command, expected, load, "jdk", **more)
+    return App(f"java/{kind}", text, jvm("Shop", kind), expected, load, "jdk", **more)
 
 
 # Where a library's memory shows in a Python: that is all that can be known of it from outside.
@@ -118,6 +144,19 @@ APPS = [
     service("predictions", "NumPy features of each request", r"^(__main__\.model\.seen: list|seen of __main__\.Model: list)", Load(20, 700), packages=True),
     service("methods", "lru_cache on a method", r"^cache of __main__\.Order\.total|^__main__\.Order ", Load(100, 3000)),
     service("log_handlers", "handlers added in each request", r"\bhandlers\b.*: list|^logging\.StreamHandler ", Load(50, 1500)),
+    service("django_queries", "a list of all queries (Django)", r"\bqueries\b.*: list", Load(50, 600, alone=True), packages=True),
+    service("celery_results", "results of tasks in the worker (celery)", r"^__main__\.results: dict", Load(10, 500), packages=True),
+    service("chat_rooms", "websockets that have gone (aiohttp)", r"^(.*app\b.*: dict|__main__\.Member |aiohttp\..*WebSocketResponse )", Load(50, 2500, websocket=True),
+            packages=True),
+    service("uvicorn_scopes", "a middleware keeps requests (uvicorn)", r"\brequests: list", Load(100, 2500, alone=True), packages=True),
+    service("asyncio_forgotten", "coroutines that nobody awaits", r"^__main__\.later: list", Load(100, 2500)),
+    service("gunicorn_flask", "what is cached for a request only (Flask, gunicorn)", r"\brequest_cache\b.*: dict", Load(100, 1500),
+            packages=True, command=gunicorn("gunicorn_flask", "-w", "1", "--threads", "4")),
+    service("subscribers", "queues of clients that have gone (Flask)", r"\bsubscribers: list", Load(30, 1000, alone=True), packages=True),
+    service("mixed-python", "a Python before a JVM that is healthy", r"^__main__\.pages: dict", Load(1000, 2500), command=mixed("python", "garbage"),
+            needs="jdk", told=True),
+    service("mixed-java", "a JVM behind a Python that is healthy", r"Shop\$Session|ConcurrentHashMap", Load(100, 2500), command=mixed("java", "map"),
+            needs="jdk", told=True),
     native("small", "malloc, small blocks", r"^malloc's heap \[.*leak\]", "BUILT/leak", "small", needs="cc"),
     native("large", "malloc, large blocks", r"^anonymous memory \[.*leak\]", "BUILT/leak", "large", needs="cc"),
     native("mapped", "anonymous mappings", r"^anonymous memory \[.*leak\]", "BUILT/leak", "mapped", needs="cc"),
@@ -129,6 +168,10 @@ APPS = [
     native("deleted", "deleted files on disk, open", r"^deleted file \[.*leak\]", "BUILT/leak", "file", "PLACE", needs="cc"),
     native("server", "a buffer for each connection", r"^(malloc's heap|anonymous memory) \[.*server\]", "BUILT/server", needs="cc",
            load=Load(100, 2000, alone=True)),
+    native("prefork", "descriptors of one of four processes", r"^file \[", "BUILT/prefork", "fd", "4", "PLACE", needs="cc",
+           load=Load(100, 6000, alone=True), told=True),
+    native("prefork_shm", "files in /dev/shm, by shm_open, of four processes", r"^files in /dev/shm \[", "BUILT/prefork", "shm", "4", "PLACE", needs="cc",
+           load=Load(100, 2500, alone=True)),
     native("shm", "one file in /dev/shm", r"^/dev/shm/queue \[", "sh", "native/shm.sh", "one"),
     native("shm_many", "many files in /dev/shm", r"^files in /dev/shm \[", "sh", "native/shm.sh", "many"),
     native("children", "processes that never end", r"^processes of sleep \[", "sh", "native/children.sh"),
@@ -144,6 +187,9 @@ APPS = [
     java("direct", "direct buffers", r"^direct buffers|DirectByteBuffer", Load(100, 2500)),
     java("classes", "class loaders", r"^metaspace \[|Shop\$Loader", Load(100, 6000)),
     java("threads", "threads", r"^threads \[", Load(10, 700)),
+    java("timeouts", "what is scheduled for later, and never cancelled", r"Shop\$Order|ScheduledThreadPoolExecutor", Load(100, 2500)),
+    java("weak", "a WeakHashMap whose values refer to the keys", r"Shop\$Visit|WeakHashMap", Load(100, 2500)),
+    App("java/selector", "a direct buffer for each connection (NIO)", jvm("Gate"), r"^direct buffers|DirectByteBuffer", Load(100, 2000, alone=True), "jdk"),
     App("healthy/bounded", "a cache, filled to its bound", ["PYTHON", "healthy/bounded.py"]),
     App("healthy/lru", "lru_cache with a bound, under requests", ["PYTHON", "healthy/lru.py"], load=Load(300, 3000)),
     App("healthy/garbage", "requests that make garbage", ["PYTHON", "healthy/garbage.py"], load=Load(500, 4000)),
@@ -152,5 +198,5 @@ APPS = [
     App("healthy/window", "the last measurements", ["PYTHON", "healthy/window.py"]),
     App("healthy/files", "large files written and read", ["PYTHON", "healthy/files.py"]),
     App("healthy/children", "short processes", ["sh", "healthy/children.sh"]),
-    App("healthy/java", "requests that make garbage (JVM)", java("garbage", "", None, None).command, load=Load(8000, 4000), needs="jdk"),
+    App("healthy/java", "requests that make garbage (JVM)", jvm("Shop", "garbage"), load=Load(8000, 4000), needs="jdk"),
 ]

@@ -274,6 +274,9 @@ impl Dump {
                  room for it",
                 Size(self.memory)
             ),
+            State::Kept if blocks == 0 => format!(
+                "lines were recorded for {recorded}, until that took far too much memory; there was no room to tell them"
+            ),
             State::Own | State::App | State::Kept => {
                 let who = if self.state == State::App { "the app itself has recorded" } else { "recorded" };
                 let end = if self.state == State::Kept { ", until it took too long or too much memory" } else { "" };
@@ -284,11 +287,12 @@ impl Dump {
                 )
             }
         });
+        // Without lines, too: what recording takes or has taken is no leak of the app's.
+        if self.has_lines() || self.state == State::Large {
+            census.recorded = Some(self.recorded);
+        }
         if let Some(error) = self.fault {
             census.remarks.push(format!("not all lines have come: {error}"));
-        }
-        if !sites.is_empty() {
-            census.recorded = Some(self.recorded);
         }
         census.sites = sites;
     }

@@ -10,9 +10,12 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.WeakHashMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Executors;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 
 /** A server of the JDK's own with a pool of threads, which leaks in each request in the way that it is told: Shop KIND. */
 public class Shop {
@@ -54,6 +57,21 @@ public class Shop {
         }
     }
 
+    /** What is to be done for a request later. */
+    static class Order implements Runnable {
+        final String[] items = new String[300];
+
+        Order(String path) {
+            for (int number = 0; number < items.length; number++) {
+                items[number] = path + " item " + number;
+            }
+        }
+
+        public void run() {
+            items[0] = "timed out";
+        }
+    }
+
     static class Bus {
         final List<Listener> listeners = new ArrayList<>();
     }
@@ -66,6 +84,21 @@ public class Shop {
     static final List<InputStream> STREAMS = new ArrayList<>();
     static final List<ByteBuffer> BUFFERS = new ArrayList<>();
     static final List<Class<?>> RULES = new ArrayList<>();
+    static final ScheduledThreadPoolExecutor LATER = new ScheduledThreadPoolExecutor(1);
+    static final Map<Object, Visit> VISITS = new WeakHashMap<>();
+
+    /** Refers to its key, which therefore is never forgotten. */
+    static class Visit {
+        final Object key;
+        final String[] steps = new String[300];
+
+        Visit(Object key, String path) {
+            this.key = key;
+            for (int number = 0; number < steps.length; number++) {
+                steps[number] = path + " step " + number;
+            }
+        }
+    }
 
     /** Loads the class Rule again, each time as a new class. */
     static class Loader extends ClassLoader {
@@ -128,6 +161,15 @@ public class Shop {
                     Class<?> rule = Class.forName("Rule", true, new Loader(code));
                     synchronized (RULES) {
                         RULES.add(rule);
+                    }
+                };
+            case "timeouts":
+                return path -> LATER.schedule(new Order(path), 1, TimeUnit.HOURS);
+            case "weak":
+                return path -> {
+                    synchronized (VISITS) {
+                        Object key = new Object();
+                        VISITS.put(key, new Visit(key, path));
                     }
                 };
             case "threads":

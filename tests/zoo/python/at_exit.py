@@ -6,7 +6,7 @@ import zoo
 
 class Upload:
     def __init__(self, number):
-        self.number, self.head = number, b"%d" % number * 200
+        self.number, self.head = number, b"%d" % number * 200  # leaks
         atexit.register(self.clean)
 
     def clean(self):

@@ -14,8 +14,8 @@ class Recorder:
 
 recorder = Recorder()
 for number in range(3):
-    recorder.record(bytes([number]) * (1 << 20))
+    recorder.record(bytes([number]) * (1 << 20))  # leaks
 zoo.steady()
 for number in range(80):
-    recorder.record(bytes([number]) * (1 << 20))
+    recorder.record(bytes([number]) * (1 << 20))  # leaks
 zoo.done()

@@ -10,7 +10,7 @@ def work(number, inbox, outbox):
     for task in iter(inbox.get, None):
         for item in range(task):
             if number == 1:
-                done[item, len(done)] = f"result of {item} " * 20
+                done[item, len(done)] = f"result of {item} " * 20  # leaks
         outbox.put(number)
 
 

@@ -8,8 +8,8 @@ reports = {}
 
 
 def report(day):
-    table = pandas.DataFrame({"amount": numpy.arange(20_000) * 0.5, "count": numpy.arange(20_000)})
-    reports[f"day {day}"] = table[table["amount"] > 10]
+    table = pandas.DataFrame({"amount": numpy.arange(20_000) * 0.5, "count": numpy.arange(20_000)})  # leaks
+    reports[f"day {day}"] = table[table["amount"] > 10]  # leaks
 
 
 for day in range(10):

@@ -8,7 +8,7 @@ gc.disable()
 
 class Node:
     def __init__(self, text):
-        self.text, self.child = text, Child(self)
+        self.text, self.child = text, Child(self)  # leaks
 
 
 class Child:
@@ -18,7 +18,7 @@ class Child:
 
 def parse(count):
     for number in range(count):
-        Node(f"element {number} " * 10)
+        Node(f"element {number} " * 10)  # leaks
 
 
 parse(2_000)

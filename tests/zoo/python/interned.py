@@ -7,12 +7,12 @@ names = set()
 
 
 def seen(name):
-    names.add(sys.intern(name))
+    names.add(sys.intern(name))  # leaks
 
 
 for number in range(10_000):
-    seen(f"com.example.measurement.{number}")
+    seen(f"com.example.measurement.{number}")  # leaks
 zoo.steady()
 for number in range(10_000, 600_000):
-    seen(f"com.example.measurement.{number}")
+    seen(f"com.example.measurement.{number}")  # leaks
 zoo.done()

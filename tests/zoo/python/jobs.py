@@ -16,8 +16,8 @@ def work():
 
 threading.Thread(target=work, daemon=True).start()
 for number in range(1_000):
-    jobs.put({"number": number, "body": f"job {number} " * 20})
+    jobs.put({"number": number, "body": f"job {number} " * 20})  # leaks
 zoo.steady()
 for number in range(150_000):
-    jobs.put({"number": number, "body": f"job {number} " * 20})
+    jobs.put({"number": number, "body": f"job {number} " * 20})  # leaks
 zoo.done()

@@ -14,7 +14,7 @@ bus = Bus()
 
 
 def open_view(number):
-    document = f"document {number} ".encode() * 80
+    document = f"document {number} ".encode() * 80  # leaks
     bus.subscribe(lambda event: document.find(event))
 
 

@@ -10,7 +10,7 @@ local = threading.local()
 def job(number):
     if not hasattr(local, "parsers"):
         local.parsers = []
-    local.parsers.append({"number": number, "text": f"job {number} " * 30})
+    local.parsers.append({"number": number, "text": f"job {number} " * 30})  # leaks
 
 
 with concurrent.futures.ThreadPoolExecutor(1) as pool:

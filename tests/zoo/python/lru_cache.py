@@ -6,7 +6,7 @@ import zoo
 
 @functools.lru_cache(None)
 def render(page, language):
-    return f"<h1>{page}</h1><p lang='{language}'>" * 8
+    return f"<h1>{page}</h1><p lang='{language}'>" * 8  # leaks
 
 
 for page in range(2_000):

@@ -7,7 +7,7 @@ index = {f"country {country}": {f"town {town}": [] for town in range(20)} for co
 def add(count):
     for number in range(count):
         towns = index[f"country {number % 40}"]
-        towns[f"town {number // 40 % 20}"].append((number, f"person {number}"))
+        towns[f"town {number // 40 % 20}"].append((number, f"person {number}"))  # leaks
 
 
 add(20_000)

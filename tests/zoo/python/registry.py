@@ -6,7 +6,7 @@ class Session:
     known = {}
 
     def __init__(self, number):
-        self.number, self.user, self.basket = number, f"user {number}", [number]
+        self.number, self.user, self.basket = number, f"user {number}", [number]  # leaks
         Session.known[number] = self
 
 

@@ -4,5 +4,5 @@ import zoo
 events = [f"event {number} " * 4 for number in range(20_000)]
 zoo.steady()
 for number in range(600_000):
-    events.append(f"event {number} " * 4)
+    events.append(f"event {number} " * 4)  # leaks
 zoo.done()

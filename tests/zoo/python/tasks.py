@@ -7,7 +7,7 @@ pending = set()
 
 
 async def ask(number, answer):
-    question = f"question {number} " * 40
+    question = f"question {number} " * 40  # leaks
     await answer
     print(question)
 
@@ -17,7 +17,7 @@ async def main():
 
     async def start(count):
         for number in range(count):
-            pending.add(asyncio.create_task(ask(number, loop.create_future())))
+            pending.add(asyncio.create_task(ask(number, loop.create_future())))  # leaks
         await asyncio.sleep(0)
 
     await start(500)

@@ -7,14 +7,14 @@ stop = threading.Event()
 
 
 def watch(number):
-    history = bytearray(64 * 1024)
+    history = bytearray(64 * 1024)  # leaks
     stop.wait()
     print(number, len(history))
 
 
 def start(count):
     for number in range(count):
-        threading.Thread(target=watch, args=(number,), daemon=True).start()
+        threading.Thread(target=watch, args=(number,), daemon=True).start()  # leaks
 
 
 start(5)

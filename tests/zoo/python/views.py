@@ -12,5 +12,5 @@ class Window:
 windows = {number: Window(numpy.ones((256, 256))) for number in range(5)}
 zoo.steady()
 for number in range(5, 160):
-    windows[number] = Window(numpy.ones((256, 256)))
+    windows[number] = Window(numpy.ones((256, 256)))  # leaks
 zoo.done()

@@ -1,5 +1,6 @@
 """What the apps share: they say when they are steady, and go on when they are told to; a server for those that are services."""
 import http.server
+import os
 import sys
 
 
@@ -8,6 +9,11 @@ def steady(*words):
     print("steady", *words, flush=True)
     if not words:
         wait()
+
+
+def suspect(pid=None):
+    """Of several processes this one leaks."""
+    print("suspect", pid or os.getpid(), flush=True)
 
 
 def done():

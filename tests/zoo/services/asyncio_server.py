@@ -18,7 +18,7 @@ class Chat:
         while line := await reader.readline():
             if not line.strip():
                 self.clients[len(self.clients)] = client
-                client.messages += [f"message {number} {line!r}" for number in range(300)]
+                client.messages += [f"message {number} {line!r}" for number in range(300)]  # leaks
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
                 await writer.drain()
         writer.close()

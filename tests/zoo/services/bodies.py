@@ -11,7 +11,7 @@ class Handler(socketserver.StreamRequestHandler):
             while (header := self.rfile.readline().strip()):
                 if header.lower().startswith(b"content-length:"):
                     length = int(header[15:])
-            self.server.received.append((line, self.rfile.read(length)))
+            self.server.received.append((line, self.rfile.read(length)))  # leaks
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 

@@ -11,7 +11,7 @@ responses = {}
 @app.route("/<path:path>")
 def page(path):
     if path not in responses:
-        responses[path] = f"<p>{path}</p>" * 1_500
+        responses[path] = f"<p>{path}</p>" * 1_500  # leaks
     return responses[path][:100]
 
 

@@ -20,7 +20,7 @@ events = Events()
 
 class Checkout:
     def __init__(self, path):
-        self.path, self.lines = path, [f"{path} line {number}" for number in range(300)]
+        self.path, self.lines = path, [f"{path} line {number}" for number in range(300)]  # leaks
         events.connect("payment", self.paid)
 
     def paid(self, order):

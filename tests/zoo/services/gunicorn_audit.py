@@ -6,7 +6,7 @@ class Audit:
         self.inner, self.trail = inner, []
 
     def __call__(self, environ, start_response):
-        self.trail.append({**environ, "note": f"request {environ['PATH_INFO']} " * 1_500})
+        self.trail.append({**environ, "note": f"request {environ['PATH_INFO']} " * 1_500})  # leaks
         return self.inner(environ, start_response)
 
 

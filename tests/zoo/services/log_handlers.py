@@ -10,8 +10,8 @@ log.propagate = False
 
 def answer(path, _):
     stream = io.StringIO()
-    log.addHandler(logging.StreamHandler(stream))
-    stream.write(f"started {path}\n" * 1_000)
+    log.addHandler(logging.StreamHandler(stream))  # leaks
+    stream.write(f"started {path}\n" * 1_000)  # leaks
     return b"ok"
 
 

@@ -6,7 +6,7 @@ import zoo
 
 class Order:
     def __init__(self, path):
-        self.path, self.items = path, [f"{path} item {number}" for number in range(300)]
+        self.path, self.items = path, [f"{path} item {number}" for number in range(300)]  # leaks
 
     @functools.lru_cache(maxsize=None)
     def total(self):

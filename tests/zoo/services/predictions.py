@@ -9,8 +9,8 @@ class Model:
         self.weights, self.seen = numpy.ones((256, 64)), []
 
     def predict(self, path):
-        features = numpy.full((64, 256), float(len(path)))
-        self.seen.append(features)
+        features = numpy.full((64, 256), float(len(path)))  # leaks
+        self.seen.append(features)  # leaks
         return (features @ self.weights).sum()
 
 

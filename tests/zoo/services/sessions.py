@@ -6,7 +6,7 @@ SESSIONS = {}
 
 def answer(path, _):
     session = SESSIONS.setdefault(path, {"path": path, "history": []})
-    session["history"] += [f"visit {number} of {path} " * 4 for number in range(200)]
+    session["history"] += [f"visit {number} of {path} " * 4 for number in range(200)]  # leaks
     return b"ok"
 
 

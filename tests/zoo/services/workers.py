@@ -5,7 +5,7 @@ import zoo
 
 
 def answer(*_):
-    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    threading.Thread(target=threading.Event().wait, daemon=True).start()  # leaks
     return b"ok"
 
 

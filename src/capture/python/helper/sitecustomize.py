@@ -16,6 +16,11 @@ KEPT = 200
 COUNTS_LATE = (3, 13) <= sys.version_info < (3, 13, 10) or (3, 14) <= sys.version_info < (3, 14, 1)
 # What a list of all traces takes, as a multiple of what tracemalloc itself takes for them. Measured: 3.8 times.
 COST_OF_LIST = 4
+# How often it looks what tracing takes, in seconds: a million allocations a second are 60 MB of traces.
+INTERVAL = 0.1
+# What tracing has taken when that is seen may be more than it was to take by so many times. With more, the list of the traces
+# could be what ends the app: they are given up.
+MOST_OVER = 3
 
 
 class Later(object):
@@ -111,7 +116,7 @@ class Helper(object):
             self.open()
             if self.listener is None:
                 raise OSError
-        self.listener.settimeout(None if self.since is None else 1.0)
+        self.listener.settimeout(None if self.since is None else INTERVAL)
         try:
             words, answer = self.receive()
         except TimeoutError:
@@ -196,10 +201,12 @@ class Helper(object):
         if self.since is None:
             return
         lasted = self.monotonic() - self.since
-        if self.tracemalloc.get_tracemalloc_memory() > self.most or self.monotonic() > self.until:
+        memory = self.tracemalloc.get_tracemalloc_memory()
+        if memory > self.most or self.monotonic() > self.until:
             traces = []
             try:
-                traces = self.tracemalloc._get_traces()
+                if memory <= self.most * MOST_OVER:
+                    traces = self.tracemalloc._get_traces()
             finally:
                 self.stop()
             lines = {}
