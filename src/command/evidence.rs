@@ -7,7 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use crate::capture::census::{Census, Refusal};
 use crate::capture::python::helper::{self, Tracing};
 use crate::capture::sentences;
-use crate::capture::snapshot::{Recipe, Snapshot};
+use crate::capture::snapshot::{IN_DEPTH, Recipe, Snapshot};
 use crate::capture::suspects::{Findings, find};
 use crate::capture::{jvm, python};
 use crate::config::Recipes;
@@ -51,7 +51,10 @@ fn look(order: &Order) -> Result<(), String> {
     let mut seen = Seen::open(order.seen).map_err(|error| format!("cannot read what was seen before: {error}"))?;
     let pids = tree(order.app)?;
     let faults = RefCell::new(Vec::new());
-    let tracing = order.frames.map(|frames| Tracing::of_look(frames, order.room));
+    let file = std::path::absolute(order.dir.join(helper::FOLDER).join(helper::FILE)).unwrap_or_default();
+    let tracing = order
+        .frames
+        .map(|frames| Tracing::of_look(frames, order.room).shared(pids.len(), IN_DEPTH).brought(&file, tell_of_hold));
     let python = |pid: i32| {
         let Some(tracing) = tracing else { return python_census(pid) };
         let (census, fault) = tracing.add(pid, python_census(pid));
@@ -143,9 +146,12 @@ fn tree(app: i32) -> Result<Vec<i32>, String> {
 
 fn python_census(pid: i32) -> Result<Census, Refusal> {
     let Some(process) = ProcessId::new(pid) else { return Err(Refusal::NotMine) };
-    let limits =
-        python::Limits { on_hold: |pid| Report::Holds(pid.map_or(0, ProcessId::get)).send(), ..Default::default() };
-    python::census(process, &limits)
+    python::census(process, &python::Limits { on_hold: tell_of_hold, ..Default::default() })
+}
+
+/// PID 1 lets a process go on that a worker has stopped, if that dies meanwhile.
+fn tell_of_hold(process: Option<ProcessId>) {
+    Report::Holds(process.map_or(0, ProcessId::get)).send();
 }
 
 /// The incident's own copy, for people.

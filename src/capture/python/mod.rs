@@ -29,6 +29,7 @@ mod locate;
 mod marshal;
 mod memory;
 mod paths;
+mod remote;
 mod stop;
 #[cfg(test)]
 mod tests;
