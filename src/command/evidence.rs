@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use crate::capture::census::{Census, Refusal};
 use crate::capture::python::helper::{self, Tracing};
@@ -51,7 +52,7 @@ fn look(order: &Order) -> Result<(), String> {
     let mut seen = Seen::open(order.seen).map_err(|error| format!("cannot read what was seen before: {error}"))?;
     let pids = tree(order.app)?;
     let faults = RefCell::new(Vec::new());
-    let file = std::path::absolute(order.dir.join(helper::FOLDER).join(helper::FILE)).unwrap_or_default();
+    let file = file_of_helper(&order.dir);
     let tracing = order
         .frames
         .map(|frames| Tracing::of_look(frames, order.room).shared(pids.len(), IN_DEPTH).brought(&file, tell_of_hold));
@@ -95,11 +96,16 @@ fn look(order: &Order) -> Result<(), String> {
     seen.add(snapshot).map_err(|error| format!("cannot keep what was seen: {error}"))
 }
 
+fn file_of_helper(dir: &Path) -> PathBuf {
+    std::path::absolute(dir.join(helper::FOLDER).join(helper::FILE)).unwrap_or_default()
+}
+
 /// Ends what helpers record in the app's processes.
 pub fn unrecord(words: &[std::ffi::OsString]) -> Option<()> {
-    let [app] = words else { return None };
+    let [dir, app] = words else { return None };
+    let file = file_of_helper(dir.as_ref());
     match tree(app.to_str()?.parse().ok()?) {
-        Ok(pids) => pids.into_iter().for_each(helper::end),
+        Ok(pids) => pids.into_iter().for_each(|pid| helper::end(pid, &file, tell_of_hold)),
         Err(why) => Report::Warning(&why).send(),
     }
     Some(())

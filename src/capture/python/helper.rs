@@ -52,7 +52,8 @@ const MOST_RECORDED: u64 = 48 << 20;
 /// What a list of all blocks takes, as a multiple of what recording takes (the helper has the same number).
 const COST_OF_LIST: u64 = 4;
 
-/// How often it is looked whether a helper that was brought is there.
+/// How long a helper that was brought is waited for, and how often it is looked whether it is there.
+const PATIENCE_WITH_BROUGHT: Duration = Duration::from_millis(500);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// The longest first line.
@@ -153,25 +154,33 @@ impl<'a> Tracing<'a> {
     fn bring(&self, pid: i32) -> Result<bool, String> {
         let (Some(file), Some(process)) = (self.file, ProcessId::new(pid)) else { return Ok(false) };
         let cannot = |why: String| format!("no helper is in it, and none can be brought: {why}");
-        let Some(told) = remote::run(process, file, SOURCE, self.on_hold).map_err(cannot)? else { return Ok(false) };
-        let deadline = Instant::now().checked_add(PATIENCE).map_or(self.until, |deadline| deadline.min(self.until));
-        let is_there = loop {
-            if address(pid).and_then(|address| listens(&address)).unwrap_or(false) {
-                break true;
-            }
+        if !remote::run(process, file, SOURCE, self.on_hold).map_err(cannot)? {
+            return Ok(false);
+        }
+        let deadline = Instant::now().checked_add(PATIENCE_WITH_BROUGHT).map_or(self.until, |end| end.min(self.until));
+        while !address(pid).and_then(|address| listens(&address)).unwrap_or(false) {
             if Instant::now() >= deadline {
-                break false;
+                return Err(
+                    "no helper is in it yet: one comes as soon as any of its threads runs Python again".to_owned()
+                );
             }
             std::thread::sleep(BETWEEN_LOOKS);
-        };
-        told.take_back();
-        if is_there { Ok(true) } else { Err(cannot("none of its threads has run any Python in two seconds".into())) }
+        }
+        // The other threads need not.
+        remote::take_back(process, file, self.on_hold);
+        Ok(true)
     }
 }
 
-/// Ends what memini has begun to record in this process. Where there is no helper, nothing is to be ended.
-pub fn end(pid: i32) {
-    let _ = Answer::to(pid, "stop", Instant::now());
+/// Ends what memini has begun to record in this process. Where there is no helper, nothing is to be ended; and none comes any more
+/// that was to be brought from this file.
+pub fn end(pid: i32, file: &Path, on_hold: OnHold) {
+    let stopped = Answer::to(pid, "stop", Instant::now());
+    if let (Err(error), Some(process)) = (stopped, ProcessId::new(pid))
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        remote::take_back(process, file, on_hold);
+    }
 }
 
 fn why(error: &io::Error) -> String {
@@ -592,7 +601,7 @@ for line in sys.stdin:
         app.tell("hold(500)");
         let (census, _) = app.census(tracing(1));
         assert_holds(&census, 500);
-        end(app.pid());
+        end(app.pid(), Path::new("/"), |_| {});
         assert!(app.census(tracing(1)).0.remarks[0].starts_with("the app itself has recorded"));
         assert_eq!(app.tell("print(tracemalloc.is_tracing())"), "True");
         app.end();
@@ -686,7 +695,7 @@ for line in sys.stdin:
         let census = tracing(1).add(child, Ok(Census::default())).0.unwrap();
         assert_holds(&census, 2005);
         assert_eq!(app.brought().1, None);
-        end(app.pid());
+        end(app.pid(), &app.file, |_| {});
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::Signal::SIGKILL).unwrap();
         app.tell("os.waitpid(child, 0), os.close(r), os.close(w)");
         app.end();
@@ -694,7 +703,7 @@ for line in sys.stdin:
 
     #[test]
     #[ignore = "needs CPython 3.14"]
-    fn remote_what_nobody_has_run_in_time_is_taken_back() {
+    fn remote_what_nobody_has_run_is_done_later_or_taken_back() {
         let Some(mut app) = App::start_newest(0, &["-I"]) else { return };
         // It waits for a line, in a system call.
         let deadline = soon();
@@ -702,11 +711,17 @@ for line in sys.stdin:
             assert!(Instant::now() < deadline);
         }
         let fault = app.brought().1.unwrap();
-        assert!(fault.contains("none of its threads has run any Python"), "{fault}");
-        fs::remove_file(app.place.path().join("helper").join(FILE)).unwrap();
+        assert!(fault.contains("as soon as any of its threads runs Python again"), "{fault}");
+        end(app.pid(), &app.file, |_| {});
         app.tell("import time; time.sleep(0.05)");
-        let fault = app.census(tracing(1)).1.unwrap();
-        assert!(fault.contains("no helper is in it"), "{fault}");
+        assert!(app.census(tracing(1)).1.unwrap().contains("no helper is in it"));
+        // Once more, and this time it comes.
+        app.brought();
+        app.tell("pass");
+        let deadline = soon();
+        while app.census(tracing(1)).1.is_some() {
+            assert!(Instant::now() < deadline);
+        }
         app.end();
     }
 

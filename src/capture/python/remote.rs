@@ -1,8 +1,9 @@
 //! Having a running CPython 3.14 or later run a file, as its own `sys.remote_exec` does (PEP 768).
 //!
 //! Into the state of each thread the path of the file is written, and that something is to be done before the next instruction.
-//! Whichever thread comes to one first runs it; the others are then told that there is nothing to do any more. All this is
-//! written while the process stands still: what it writes itself at the same place could be lost otherwise.
+//! Whichever thread comes to one first runs it; the others are then told that there is nothing to do any more. A thread that
+//! waits in a system call comes to one when that ends. All this is written while the process stands still: what it writes itself
+//! at the same place could be lost otherwise.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -78,15 +79,6 @@ impl Offsets {
     }
 }
 
-/// A process that has been told to run a file.
-#[derive(Debug)]
-pub struct Told<'a> {
-    target: Target,
-    path: &'a Path,
-    on_hold: OnHold,
-    threads: Vec<u64>,
-}
-
 /// A process, and where its interpreter is.
 #[derive(Debug)]
 struct Target {
@@ -98,30 +90,34 @@ struct Target {
     offsets: Offsets,
 }
 
-/// Tells a process to run this file. `None`: it is no CPython that could be told so.
+/// Tells a process to run this file. False: it is no CPython that could be told so.
 ///
 /// # Errors
 /// Why it is not to be had, for people.
-pub fn run<'a>(process: ProcessId, path: &'a Path, content: &str, on_hold: OnHold) -> Result<Option<Told<'a>>, String> {
-    let Some(target) = Target::find(process)? else { return Ok(None) };
+pub fn run(process: ProcessId, path: &Path, content: &str, on_hold: OnHold) -> Result<bool, String> {
+    let Some(target) = Target::find(process)? else { return Ok(false) };
     target.may_read(path, content)?;
-    let threads = target.tell(path, on_hold)?;
-    Ok(Some(Told { target, path, on_hold, threads }))
+    target.tell(path, on_hold)?;
+    Ok(true)
 }
 
-impl Told<'_> {
-    /// Takes back what no thread has got round to: it would be done at any time later, when nobody wants it any more.
-    pub fn take_back(&self) {
-        let target = &self.target;
-        // As long as it is not stopped, a thread could have ended, and something else be in its place.
-        let Ok(_stopped) = Stopped::hold(&target.folder, target.process, self.on_hold) else { return };
-        let Ok(alive) = target.threads() else { return };
-        for thread in self.threads.iter().filter(|thread| alive.contains(thread)) {
-            let pending = thread.wrapping_add(target.offsets.pending);
-            if target.half(pending).is_ok_and(|pending| pending == 1) && target.has_path(*thread, self.path) {
-                let _ = target.memory.write_all_at(&0u32.to_le_bytes(), pending);
-            }
-        }
+/// Takes back what no thread has got round to: it would be done at any time later, when nobody wants it any more.
+pub fn take_back(process: ProcessId, path: &Path, on_hold: OnHold) {
+    let Ok(Some(target)) = Target::find(process) else { return };
+    let is_waiting = |thread: &u64| {
+        let pending = target.half(thread.wrapping_add(target.offsets.pending));
+        pending.is_ok_and(|pending| pending == 1) && target.has_path(*thread, path)
+    };
+    // Nothing is to stand still for nothing.
+    if !target.threads().is_ok_and(|threads| threads.iter().any(is_waiting)) {
+        return;
+    }
+    let Ok(_stopped) = Stopped::hold(&target.folder, process, on_hold) else { return };
+    if !target.word(target.runtime).is_ok_and(|word| word == COOKIE) {
+        return;
+    }
+    for thread in target.threads().unwrap_or_default().iter().filter(|thread| is_waiting(thread)) {
+        let _ = target.memory.write_all_at(&0u32.to_le_bytes(), thread.wrapping_add(target.offsets.pending));
     }
 }
 
@@ -182,7 +178,7 @@ impl Target {
         Ok(())
     }
 
-    fn tell(&self, path: &Path, on_hold: OnHold) -> Result<Vec<u64>, String> {
+    fn tell(&self, path: &Path, on_hold: OnHold) -> Result<(), String> {
         let cannot = |error: io::Error| format!("it cannot be told to run anything: {error}");
         let stopped = Stopped::hold(&self.folder, self.process, on_hold).map_err(cannot)?;
         if stopped.stood_before() {
@@ -194,10 +190,7 @@ impl Target {
         }
         let threads = self.threads().map_err(cannot)?;
         let path = [path.as_os_str().as_bytes(), &[0]].concat();
-        for thread in &threads {
-            self.tell_thread(*thread, &path).map_err(cannot)?;
-        }
-        Ok(threads)
+        threads.iter().try_for_each(|thread| self.tell_thread(*thread, &path)).map_err(cannot)
     }
 
     /// In the order of CPython: what says that there is something, comes last.
