@@ -43,7 +43,8 @@ fn make(dir: &Path) -> Result<std::path::PathBuf, String> {
 
 fn is_there(folder: &Folder) -> bool {
     let mut text = Vec::with_capacity(SOURCE.len());
-    let file = folder.open(FILE).and_then(|file| file.take(SOURCE.len() as u64 + 1).read_to_end(&mut text));
+    let file =
+        folder.open(FILE).and_then(|file| file.take((SOURCE.len() as u64).saturating_add(1)).read_to_end(&mut text));
     file.is_ok() && text == SOURCE.as_bytes()
 }
 

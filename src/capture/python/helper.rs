@@ -47,7 +47,7 @@ const LONGEST_RECORDING: Duration = Duration::from_secs(6 * 3600);
 /// What recording may take in the app; bytes. The most is so many blocks that they are listed in about 0.3 s, for which the
 /// interpreter stands still.
 const LEAST_RECORDED: u64 = 1 << 20;
-const MOST_RECORDED: u64 = 48 << 20;
+const MOST_RECORDED: u64 = 32 << 20;
 
 /// What a list of all blocks takes, as a multiple of what recording takes (the helper has the same number).
 const COST_OF_LIST: u64 = 4;
@@ -186,7 +186,8 @@ pub fn end(pid: i32, file: &Path, on_hold: OnHold) {
 fn why(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-            "no helper is in it: python -I, -E or -S, another user, or it was there before".to_owned()
+            "no helper is in it: python -I, -E or -S, a worker of uWSGI, another user, or it was there before"
+                .to_owned()
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             "its helper does not answer: something keeps the interpreter's lock, or it has just forked".to_owned()
