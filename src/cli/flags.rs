@@ -294,7 +294,7 @@ flags! {
     HELPERS Flag {
         long: "helpers", short: None, takes: Takes::Value("off|auto|python"), default: "off", heading: Heading::Evidence,
         brief: "what memini puts into the app's processes",
-        detail: "python: a module by PYTHONPATH. From the trace stage on it records which lines allocate, with tracemalloc, and \
+        detail: "python: a module by PYTHONPATH, or brought to CPython 3.14 later. From the trace stage on it records which lines allocate, with tracemalloc, and \
                  the lines are named with what they hold. That costs time wherever memory is allocated. auto: all there are.",
     };
     TRACEBACK_FRAMES Flag {

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use crate::capture::census::{Census, Refusal};
 use crate::capture::proc::Identity;
 use crate::capture::python::helper::{self, Tracing};
 use crate::capture::sentences;
-use crate::capture::snapshot::{Recipe, Snapshot};
+use crate::capture::snapshot::{IN_DEPTH, Recipe, Snapshot};
 use crate::capture::suspects::{Findings, find};
 use crate::capture::{jvm, python};
 use crate::config::Recipes;
@@ -53,7 +54,10 @@ fn look(order: &Order) -> Result<(), String> {
     let mut seen = Seen::open(order.seen).map_err(|error| format!("cannot read what was seen before: {error}"))?;
     let pids = tree(order.app)?;
     let faults = RefCell::new(Vec::new());
-    let tracing = order.frames.map(|frames| Tracing::of_look(frames, order.room));
+    let file = file_of_helper(&order.dir);
+    let tracing = order
+        .frames
+        .map(|frames| Tracing::of_look(frames, order.room).shared(pids.len(), IN_DEPTH).brought(&file, tell_of_hold));
     let python = |identity: Identity| {
         let Some(tracing) = tracing else { return python_census(identity) };
         let (census, fault) = tracing.add(identity.pid, python_census(identity));
@@ -100,11 +104,16 @@ fn look(order: &Order) -> Result<(), String> {
     seen.add(snapshot).map_err(|error| format!("cannot keep what was seen: {error}"))
 }
 
+fn file_of_helper(dir: &Path) -> PathBuf {
+    std::path::absolute(dir.join(helper::FOLDER).join(helper::FILE)).unwrap_or_default()
+}
+
 /// Ends what helpers record in the app's processes.
 pub fn unrecord(words: &[std::ffi::OsString]) -> Option<()> {
-    let [app] = words else { return None };
+    let [dir, app] = words else { return None };
+    let file = file_of_helper(dir.as_ref());
     match tree(app.to_str()?.parse().ok()?) {
-        Ok(pids) => pids.into_iter().for_each(helper::end),
+        Ok(pids) => pids.into_iter().for_each(|pid| helper::end(pid, &file, tell_of_hold)),
         Err(why) => Report::Warning(&why).send(),
     }
     Some(())
@@ -151,16 +160,14 @@ fn tree(app: i32) -> Result<Vec<i32>, String> {
 
 fn python_census(identity: Identity) -> Result<Census, Refusal> {
     let Some(process) = ProcessId::new(identity.pid) else { return Err(Refusal::NotMine) };
-    let limits = python::Limits {
-        start: Some(identity.start),
-        // PID 1 sees to it.
-        on_hold: |pid| {
-            Report::Holds(pid.map_or(0, ProcessId::get)).send();
-            Ok(())
-        },
-        ..Default::default()
-    };
+    let limits = python::Limits { start: Some(identity.start), on_hold: tell_of_hold, ..Default::default() };
     python::census(process, &limits)
+}
+
+/// PID 1 lets a process go on that a worker has stopped, if that dies meanwhile.
+fn tell_of_hold(process: Option<ProcessId>) -> io::Result<()> {
+    Report::Holds(process.map_or(0, ProcessId::get)).send();
+    Ok(())
 }
 
 /// The incident's own copy, for people.

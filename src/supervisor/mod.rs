@@ -898,7 +898,7 @@ impl Supervisor {
     /// The incident is over: what was begun for it in the app is to end.
     fn end_recording(&mut self) {
         if self.recorded_frames().is_some() {
-            let words = vec!["unrecord".into(), self.app.id().to_string().into()];
+            let words = vec!["unrecord".into(), self.config.dir.clone().into(), self.app.id().to_string().into()];
             if let Err(error) = self.workers.start(Role::Unrecord, words, None) {
                 ::log::warn!("cannot tell the app's helpers to end: {error}; they go on until their time is up");
             }

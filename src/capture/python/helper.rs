@@ -2,25 +2,34 @@
 //!
 //! The helper is a file of Python that memini puts before all others (`--helpers python`); see `helper/sitecustomize.py`. It
 //! listens on an abstract socket, which leaves nothing on any disk and is named by the PID namespace and the number there, and
-//! obeys only root and its own user, whom the kernel names. Each command brings the socket for its answer along.
+//! obeys only root and its own user, whom the kernel names. Each command brings the socket for its answer along, and an answer
+//! counts only if the kernel says that it comes from that process: anybody may take a name first.
 
 use std::fs;
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, sendmsg, socket};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, UnixCredentials,
+    connect, recvmsg, sendmsg, setsockopt, socket, sockopt,
+};
 
 use super::marshal::{First, Lines};
+use super::remote;
+use super::stop::OnHold;
 use crate::capture::census::{Census, Refusal};
+use crate::sys::process::ProcessId;
 use crate::units::{Size, Span};
 
 /// The helper itself, a file of Python by the name under which Python looks for such files.
 pub const SOURCE: &str = include_str!("helper/sitecustomize.py");
 
-/// That name.
+/// That name, and the folder below memini's own.
 pub const FILE: &str = "sitecustomize.py";
+pub const FOLDER: &str = "helpers/python";
 
 /// How many lines are told.
 const LINES: usize = 50;
@@ -36,31 +45,58 @@ const LARGEST_PART: usize = 4 << 20;
 /// When recording ends if nobody asks any more: a slow leak takes hours from the trace stage to the capture stage.
 const LONGEST_RECORDING: Duration = Duration::from_secs(6 * 3600);
 
-/// What recording may take in the app; bytes.
+/// What recording may take in the app; bytes. The most is so many blocks that they are listed in about 0.3 s, for which the
+/// interpreter stands still.
 const LEAST_RECORDED: u64 = 1 << 20;
-const MOST_RECORDED: u64 = 256 << 20;
+const MOST_RECORDED: u64 = 32 << 20;
+
+/// What a list of all blocks takes, as a multiple of what recording takes (the helper has the same number).
+const COST_OF_LIST: u64 = 4;
+
+/// How long a helper that was brought is waited for, and how often it is looked whether it is there.
+const PATIENCE_WITH_BROUGHT: Duration = Duration::from_millis(500);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
 /// The longest first line.
 const LONGEST_LINE: usize = 128;
 
 /// What is to be recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tracing {
+#[derive(Clone, Copy, Debug)]
+pub struct Tracing<'a> {
     /// How many frames of the stack at each allocation.
     pub frames: u32,
     /// When it ends if nobody asks again.
     pub longest: Duration,
     /// What is left below the limit; bytes.
     pub room: Option<u64>,
+    /// Among how many processes it is shared.
+    pub processes: u64,
+    /// The helper's file, for those who can be made to read it now.
+    pub file: Option<&'a Path>,
+    /// Who is told before a process is stopped for that.
+    pub on_hold: OnHold,
     /// Until when all helpers that are asked must have answered: a look must not fail because they do not.
     pub until: Instant,
 }
 
-impl Tracing {
+impl<'a> Tracing<'a> {
     /// For one look, that begins now.
     pub fn of_look(frames: u32, room: Option<u64>) -> Self {
         let now = Instant::now();
-        Self { frames, longest: LONGEST_RECORDING, room, until: now.checked_add(PATIENCE_WITH_ALL).unwrap_or(now) }
+        let until = now.checked_add(PATIENCE_WITH_ALL).unwrap_or(now);
+        Self { frames, longest: LONGEST_RECORDING, room, processes: 1, file: None, on_hold: |_| Ok(()), until }
+    }
+
+    /// Shared among so many processes, of which this many at the most are looked at.
+    #[must_use]
+    pub fn shared(self, processes: usize, most: usize) -> Self {
+        Self { processes: u64::try_from(processes.clamp(1, most.max(1))).unwrap_or(1), ..self }
+    }
+
+    /// Where this is the helper's file: also in processes that have none yet, if they can be made to run it.
+    #[must_use]
+    pub fn brought(self, file: &'a Path, on_hold: OnHold) -> Self {
+        Self { file: Some(file), on_hold, ..self }
     }
 
     /// Adds the lines to the census of this process, and lets its helper begin to record if it does not. On top of it, for the
@@ -70,7 +106,7 @@ impl Tracing {
             return (census, None);
         }
         let dump = self.dump(pid);
-        let fault = dump.as_ref().err().map(|error| format!("process {pid}: {}; no lines are recorded", why(error)));
+        let fault = dump.as_ref().err().map(|why| format!("process {pid}: {why}; no lines are recorded"));
         let census = match (census, &dump) {
             // A version that cannot be looked at from outside still tells by itself.
             (Err(Refusal::Cannot(why)), Ok(dump)) if dump.has_lines() => {
@@ -88,32 +124,76 @@ impl Tracing {
         (census, fault)
     }
 
-    fn dump(&self, pid: i32) -> io::Result<Dump> {
-        // What a dump takes is gone a moment later; what recording takes stays.
-        let for_dump = self.room.map_or(u64::MAX, |room| room / 2);
-        let for_recording = self.room.map_or(MOST_RECORDED, |room| (room / 16).clamp(LEAST_RECORDED, MOST_RECORDED));
-        let found = dump(pid, for_dump, self.until)?;
-        if matches!(found.state, State::Idle | State::Kept) {
-            let command = format!("start {} {} {for_recording}", self.frames, self.longest.as_secs());
-            Answer::to(pid, &command, self.until)?;
+    fn dump(&self, pid: i32) -> Result<Dump, String> {
+        // What a dump takes is gone a moment later, before the next process has its turn; what recording takes stays.
+        let for_dump = self.room.map_or(u64::MAX, |room| room / 2).min(MOST_RECORDED.saturating_mul(COST_OF_LIST));
+        let found = match dump(pid, for_dump, self.until) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                if !self.bring(pid)? {
+                    return Err(why(&error));
+                }
+                dump(pid, for_dump, self.until)
+            }
+            found => found,
+        };
+        let found = found.map_err(|error| why(&error))?;
+        if matches!(found.state, State::Idle | State::Kept | State::Lost) {
+            Answer::to(pid, &self.start(), self.until).map_err(|error| why(&error))?;
         }
         Ok(found)
     }
+
+    /// The command by which recording begins.
+    fn start(&self) -> String {
+        // Not more than fits into what the kernel and Python count with.
+        let room = self.room.unwrap_or(1 << 48).checked_div(self.processes).unwrap_or(0);
+        let most = (room / 16).clamp(LEAST_RECORDED, MOST_RECORDED);
+        format!("start {} {} {most} {room}", self.frames, self.longest.as_secs())
+    }
+
+    /// Makes a process read the helper's file, and waits until it is there. Whether it could be made to.
+    fn bring(&self, pid: i32) -> Result<bool, String> {
+        let (Some(file), Some(process)) = (self.file, ProcessId::new(pid)) else { return Ok(false) };
+        let cannot = |why: String| format!("no helper is in it, and none can be brought: {why}");
+        if !remote::run(process, file, SOURCE, self.on_hold).map_err(cannot)? {
+            return Ok(false);
+        }
+        let deadline = Instant::now().checked_add(PATIENCE_WITH_BROUGHT).map_or(self.until, |end| end.min(self.until));
+        while !address(pid).and_then(|address| listens(&address)).unwrap_or(false) {
+            if Instant::now() >= deadline {
+                return Err(
+                    "no helper is in it yet: one comes as soon as any of its threads runs Python again".to_owned()
+                );
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        // The other threads need not.
+        remote::take_back(process, file, self.on_hold);
+        Ok(true)
+    }
 }
 
-/// Ends what memini has begun to record in this process. Where there is no helper, nothing is to be ended.
-pub fn end(pid: i32) {
-    let _ = Answer::to(pid, "stop", Instant::now());
+/// Ends what memini has begun to record in this process. Where there is no helper, nothing is to be ended; and none comes any more
+/// that was to be brought from this file.
+pub fn end(pid: i32, file: &Path, on_hold: OnHold) {
+    let stopped = Answer::to(pid, "stop", Instant::now());
+    if let (Err(error), Some(process)) = (stopped, ProcessId::new(pid))
+        && error.kind() == io::ErrorKind::ConnectionRefused
+    {
+        remote::take_back(process, file, on_hold);
+    }
 }
 
 fn why(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
-            "no helper is in it: python -I, -E or -S, another user, or it was there before".to_owned()
+            "no helper is in it: python -I, -E or -S, a worker of uWSGI, another user, or it was there before"
+                .to_owned()
         }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             "its helper does not answer: something keeps the interpreter's lock, or it has just forked".to_owned()
         }
+        io::ErrorKind::PermissionDenied => "another process answers in its helper's name".to_owned(),
         _ => format!("its helper cannot be asked: {error}"),
     }
 }
@@ -129,7 +209,9 @@ enum State {
     App,
     /// It did, until that took too long or too much memory; the lines with the most bytes were kept.
     Kept,
-    /// To tell would take more memory than there is.
+    /// It did, until that took too long or too much memory, and there was no room to keep anything.
+    Lost,
+    /// To tell would take more memory than there is, or too long.
     Large,
 }
 
@@ -137,6 +219,8 @@ enum State {
 #[derive(Debug)]
 struct Answer {
     stream: UnixStream,
+    /// Who must be the one who answers.
+    pid: i32,
     deadline: Instant,
     state: State,
     recorded: Duration,
@@ -148,8 +232,9 @@ impl Answer {
     fn to(pid: i32, command: &str, until: Instant) -> io::Result<Self> {
         let deadline = Instant::now().checked_add(PATIENCE).map_or(until, |deadline| deadline.min(until));
         let (stream, theirs) = UnixStream::pair()?;
+        setsockopt(&stream, sockopt::PassCred, &true)?;
         send(&address(pid)?, command, &theirs.into())?;
-        let mut answer = Self { stream, deadline, state: State::Idle, recorded: Duration::ZERO, memory: 0 };
+        let mut answer = Self { stream, pid, deadline, state: State::Idle, recorded: Duration::ZERO, memory: 0 };
         let line = answer.line()?;
         let mut words = line.split(' ');
         answer.state = match words.next() {
@@ -157,6 +242,7 @@ impl Answer {
             Some("own") => State::Own,
             Some("app") => State::App,
             Some("kept") => State::Kept,
+            Some("lost") => State::Lost,
             Some("large") => State::Large,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         };
@@ -185,7 +271,7 @@ impl Answer {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.stream.set_read_timeout(Some(left))?;
-            match self.stream.read(buffer) {
+            match self.read(buffer) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => buffer = buffer.get_mut(count..).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -193,6 +279,22 @@ impl Answer {
             }
         }
         Ok(())
+    }
+
+    /// Reads what the process has sent, and nobody else.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Room for nothing else: descriptors that somebody sends along do not fit in, and the kernel closes them.
+        let mut extras = nix::cmsg_space!(UnixCredentials);
+        let mut parts = [IoSliceMut::new(buffer)];
+        let message =
+            recvmsg::<()>(self.stream.as_raw_fd(), &mut parts, Some(&mut extras), MsgFlags::MSG_CMSG_CLOEXEC)?;
+        let is_theirs = message
+            .cmsgs()?
+            .any(|extra| matches!(extra, ControlMessageOwned::ScmCredentials(sender) if sender.pid() == self.pid));
+        if message.bytes > 0 && !is_theirs {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(message.bytes)
     }
 
     /// All parts, until one of no length. An error: not all of them have come; those that have are in `lines`.
@@ -226,6 +328,12 @@ fn address(pid: i32) -> io::Result<UnixAddr> {
     let namespace = namespace.to_str().and_then(|name| name.strip_prefix("pid:[")?.strip_suffix(']'));
     let (Some(namespace), Some(number)) = (namespace, number) else { return Err(io::ErrorKind::InvalidData.into()) };
     Ok(UnixAddr::new_abstract(format!("memini-python-{namespace}-{number}").as_bytes())?)
+}
+
+/// Whether anybody has this name.
+fn listens(address: &UnixAddr) -> io::Result<bool> {
+    let asking = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    Ok(connect(asking.as_raw_fd(), address).is_ok())
 }
 
 fn send(address: &UnixAddr, command: &str, answer: &OwnedFd) -> io::Result<()> {
@@ -271,11 +379,12 @@ impl Dump {
             State::Idle => "from now on it is recorded which lines allocate".to_owned(),
             State::Large => format!(
                 "lines were recorded for {recorded}; to tell them takes four times the {} that this takes, and there is no \
-                 room for it",
+                 room for it, or the app would stand still for too long",
                 Size(self.memory)
             ),
-            State::Kept if blocks == 0 => format!(
-                "lines were recorded for {recorded}, until that took far too much memory; there was no room to tell them"
+            State::Lost => format!(
+                "lines were recorded for {recorded}, until it took too long or too much memory, and there was no room to keep \
+                 them; it begins again"
             ),
             State::Own | State::App | State::Kept => {
                 let who = if self.state == State::App { "the app itself has recorded" } else { "recorded" };
@@ -302,6 +411,8 @@ impl Dump {
 mod tests {
     use std::fs::File;
     use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
     use std::process::{Child, ChildStdout, Command, Stdio};
 
     use super::*;
@@ -310,9 +421,9 @@ mod tests {
     const APP: &str = r#"
 import os, signal, sys
 held = []
-def hold(count):
+def hold(count, letters=1000):
     for number in range(count):
-        held.append("x" * 1000 + str(number))
+        held.append("x" * letters + str(number))
 print("up", flush=True)
 for line in sys.stdin:
     exec(line)
@@ -322,13 +433,43 @@ for line in sys.stdin:
     struct App {
         child: Child,
         output: BufReader<ChildStdout>,
-        errors: std::path::PathBuf,
+        errors: PathBuf,
         place: tempfile::TempDir,
+        /// The helper's file, as the app sees it.
+        file: PathBuf,
     }
 
     impl App {
         fn start(options: &[&str], sitecustomize: Option<&str>) -> Self {
-            let place = tempfile::tempdir().unwrap();
+            let python = std::env::var_os("MEMINI_TEST_PYTHON").unwrap_or_else(|| "python3".into());
+            Self::start_in(tempfile::tempdir().unwrap(), Path::new("/"), Command::new(python), options, sitecustomize)
+        }
+
+        /// CPython 3.14 in a root of its own, which has its own /proc; `None` where there is none.
+        fn start_newest(user: u32, options: &[&str]) -> Option<Self> {
+            let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+            let cache =
+                std::env::var_os("MEMINI_TEST_CACHE").map_or_else(|| home.join(".cache/memini-tests"), PathBuf::from);
+            let root = cache.join("python-forky");
+            if !nix::unistd::geteuid().is_root() || !root.join("ok").exists() {
+                println!("skipped: not root, or there is no {}", root.display());
+                return None;
+            }
+            let place = tempfile::tempdir_in(root.join("tmp")).unwrap();
+            let mut command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", r#"mount -t proc proc "$0/proc" && exec chroot "$@""#]).arg(&root);
+            command.arg(format!("--userspec={user}:{user}")).arg(&root).arg("/usr/bin/python3.14");
+            fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+            Some(Self::start_in(place, &root, command, options, None))
+        }
+
+        fn start_in(
+            place: tempfile::TempDir,
+            root: &Path,
+            mut command: Command,
+            options: &[&str],
+            sitecustomize: Option<&str>,
+        ) -> Self {
             let (folder, own) = (place.path().join("helper"), place.path().join("own"));
             for path in [&folder, &own] {
                 fs::create_dir(path).unwrap();
@@ -337,18 +478,22 @@ for line in sys.stdin:
             if let Some(text) = sitecustomize {
                 fs::write(own.join(FILE), text).unwrap();
             }
-            let script = place.path().join("app.py");
-            fs::write(&script, APP).unwrap();
+            fs::write(place.path().join("app.py"), APP).unwrap();
             let errors = place.path().join("errors");
-            let mut command = Command::new(std::env::var_os("MEMINI_TEST_PYTHON").unwrap_or_else(|| "python3".into()));
-            command.args(["-X", "dev", "-W", "always"]).args(options).arg(script);
-            command.env("PYTHONPATH", format!("{}:{}", folder.display(), own.display()));
+            let seen = |path: &Path| Path::new("/").join(path.strip_prefix(root).unwrap());
+            command.args(["-X", "dev", "-W", "always"]).args(options).arg(seen(&place.path().join("app.py")));
+            command.env("PYTHONPATH", format!("{}:{}", seen(&folder).display(), seen(&own).display()));
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&errors).unwrap());
             let mut child = command.spawn().unwrap();
             let output = BufReader::new(child.stdout.take().unwrap());
-            let mut this = Self { child, output, errors, place };
-            assert_eq!(this.line(), "up");
+            let mut this = Self { child, output, errors, file: seen(&folder.join(FILE)), place };
+            assert_eq!(this.line(), "up", "{}", fs::read_to_string(&this.errors).unwrap());
             this
+        }
+
+        /// As a look does that may bring a helper.
+        fn brought(&self) -> (Census, Option<String>) {
+            self.census(tracing(1).brought(&self.file, |_| Ok(())))
         }
 
         fn line(&mut self) -> String {
@@ -371,7 +516,7 @@ for line in sys.stdin:
             self.child.id().cast_signed()
         }
 
-        fn census(&self, tracing: Tracing) -> (Census, Option<String>) {
+        fn census(&self, tracing: Tracing<'_>) -> (Census, Option<String>) {
             let (census, fault) = tracing.add(self.pid(), Ok(Census::default()));
             (census.unwrap(), fault)
         }
@@ -398,8 +543,18 @@ for line in sys.stdin:
         assert!(first.line.ends_with("/app.py:6") && (strings..strings + 10).contains(&first.blocks), "{census:?}");
     }
 
-    fn tracing(frames: u32) -> Tracing {
+    fn tracing(frames: u32) -> Tracing<'static> {
         Tracing::of_look(frames, None)
+    }
+
+    const IS_TRACING: &str = "import _tracemalloc; print(_tracemalloc.is_tracing())";
+
+    fn wait_until_idle(app: &mut App) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while app.tell(IS_TRACING) == "True" {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn soon() -> Instant {
@@ -425,22 +580,17 @@ for line in sys.stdin:
         let (census, _) = app.census(Tracing { room: Some(1 << 20), ..tracing(3) });
         assert!(census.sites.is_empty() && census.remarks[0].contains("no room"), "{:?}", census.remarks);
         Answer::to(app.pid(), "stop", soon()).unwrap();
-        assert_eq!(app.tell("import _tracemalloc; print(_tracemalloc.is_tracing())"), "False");
+        assert_eq!(app.tell(IS_TRACING), "False");
         app.end();
     }
 
     #[test]
     fn recording_ends_by_itself_and_what_it_has_found_is_kept() {
         let mut app = App::start(&[], None);
-        // The helper looks once a second; 2000 blocks take more than the least that is allowed.
-        app.census(Tracing { room: Some(1), ..tracing(1) });
-        app.tell("hold(30_000)");
-        let tells = "import _tracemalloc; print(_tracemalloc.is_tracing())";
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while app.tell(tells) == "True" {
-            assert!(Instant::now() < deadline);
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        // The helper looks once a second; 30,000 blocks take more than the least that is allowed.
+        app.census(Tracing { room: Some(16 << 20), ..tracing(1) });
+        app.tell("hold(30_000, 10)");
+        wait_until_idle(&mut app);
         let (census, _) = app.census(tracing(1));
         assert_holds(&census, 30_000);
         assert!(census.remarks[0].contains("until it took too long or too much memory"), "{:?}", census.remarks);
@@ -454,7 +604,7 @@ for line in sys.stdin:
         app.tell("hold(500)");
         let (census, _) = app.census(tracing(1));
         assert_holds(&census, 500);
-        end(app.pid());
+        end(app.pid(), Path::new("/"), |_| Ok(()));
         assert!(app.census(tracing(1)).0.remarks[0].starts_with("the app itself has recorded"));
         assert_eq!(app.tell("print(tracemalloc.is_tracing())"), "True");
         app.end();
@@ -481,13 +631,122 @@ for line in sys.stdin:
     #[test]
     fn an_app_that_closes_what_it_does_not_know_loses_nothing_of_its_own() {
         let mut app = App::start(&[], None);
-        app.tell("os.closerange(3, 64); files = [os.pipe() for _ in range(8)]");
-        // The first is still waited for at the socket that was closed.
-        let _ = app.census(tracing(1));
-        let (census, fault) = app.census(tracing(1));
-        assert_eq!(fault, None, "{census:?}");
-        assert_eq!(app.tell("print(all(os.write(w, b'x') + len(os.read(r, 1)) == 2 for r, w in files))"), "True");
-        app.tell("[os.close(end) for pair in files for end in pair]");
+        app.tell("import stat; end = lambda number: os.fstat(number).st_mode");
+        app.tell(
+            "number = [n for n in range(1024) if os.path.exists(f'/proc/self/fd/{n}') and stat.S_ISSOCK(end(n))][-1]",
+        );
+        assert_eq!(app.tell("print(number >= 200)"), "True");
+        // What the app opens in its place must neither be read nor closed.
+        app.tell("r, w = os.pipe(); os.close(number); os.dup2(r, number); os.close(r)");
+        // The helper may still wait at the socket that was closed, until the first command comes.
+        let deadline = soon();
+        while app.census(tracing(1)).1.is_some() {
+            assert!(Instant::now() < deadline);
+        }
+        assert_eq!(app.census(tracing(1)).1, None);
+        assert_eq!(app.tell("print(os.write(w, b'x') + len(os.read(number, 1)))"), "2");
+        app.tell("os.close(number), os.close(w)");
+        app.end();
+    }
+
+    #[test]
+    fn recording_that_there_was_no_room_to_tell_of_begins_again() {
+        let mut app = App::start(&[], None);
+        let small = Tracing { room: Some(1), ..tracing(1) };
+        app.census(small);
+        // The app grows into what was free: a list of what was recorded would not fit any more.
+        app.tell("hold(30_000)");
+        wait_until_idle(&mut app);
+        let (census, _) = app.census(small);
+        assert!(census.sites.is_empty() && census.remarks[0].contains("begins again"), "{census:?}");
+        assert_eq!(app.tell(IS_TRACING), "True");
+        app.end();
+    }
+
+    #[test]
+    fn whoever_has_taken_a_helpers_name_is_not_listened_to() {
+        let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = sleeper.id().cast_signed();
+        let kind = pretend(pid, b"idle 0 0\n", |pid| dump(pid, 1, soon()).unwrap_err().kind());
+        assert_eq!(kind, io::ErrorKind::PermissionDenied);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+    }
+
+    /// Something has to run Python now and then: one that only waits in a system call cannot be made to run anything.
+    const BUSY: &str = "import threading, time; threading.Thread(target=lambda: [time.sleep(0.01) for _ in iter(int, 1)], daemon=True).start()";
+
+    #[test]
+    #[ignore = "needs CPython 3.14"]
+    fn remote_a_helper_is_brought_to_who_was_started_without() {
+        let Some(mut app) = App::start_newest(0, &["-I"]) else { return };
+        app.tell(BUSY);
+        app.tell("hold(1000); threads = threading.active_count(); modules = set(sys.modules)");
+        let (census, fault) = app.brought();
+        assert_eq!((census.sites.len(), fault), (0, None));
+        app.tell("hold(2000)");
+        assert_holds(&app.census(tracing(1)).0, 2000);
+        assert_eq!(
+            app.tell("print(threading.active_count() - threads, [path for path in sys.path if 'helper' in path])"),
+            "0 []"
+        );
+        assert_eq!(app.tell("print(sorted(set(sys.modules) - modules))"), "['_socket', '_tracemalloc', 'fcntl']");
+        // It is there for good, and in the children. The app's own thread is what it may be warned of.
+        app.tell("import warnings; warnings.simplefilter('ignore')");
+        app.tell("r, w = os.pipe(); child = os.fork(); child or (hold(5), os.write(w, b'x'), signal.pause())");
+        let child: i32 = app.tell("os.read(r, 1); print(child)").parse().unwrap();
+        let census = tracing(1).add(child, Ok(Census::default())).0.unwrap();
+        assert_holds(&census, 2005);
+        assert_eq!(app.brought().1, None);
+        end(app.pid(), &app.file, |_| Ok(()));
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::Signal::SIGKILL).unwrap();
+        app.tell("os.waitpid(child, 0), os.close(r), os.close(w)");
+        app.end();
+    }
+
+    #[test]
+    #[ignore = "needs CPython 3.14"]
+    fn remote_what_nobody_has_run_is_done_later_or_taken_back() {
+        let Some(mut app) = App::start_newest(0, &["-I"]) else { return };
+        // It waits for a line, in a system call.
+        let deadline = soon();
+        while !fs::read_to_string(format!("/proc/{}/stat", app.pid())).unwrap().contains(") S ") {
+            assert!(Instant::now() < deadline);
+        }
+        let fault = app.brought().1.unwrap();
+        assert!(fault.contains("as soon as any of its threads runs Python again"), "{fault}");
+        end(app.pid(), &app.file, |_| Ok(()));
+        app.tell("import time; time.sleep(0.05)");
+        assert!(app.census(tracing(1)).1.unwrap().contains("no helper is in it"));
+        // Once more, and this time it comes.
+        app.brought();
+        app.tell("pass");
+        let deadline = soon();
+        while app.census(tracing(1)).1.is_some() {
+            assert!(Instant::now() < deadline);
+        }
+        app.end();
+    }
+
+    #[test]
+    #[ignore = "needs CPython 3.14"]
+    fn remote_who_does_not_want_it_or_cannot_read_the_file_is_left_alone() {
+        for (user, options, says) in [
+            (0, &["-I", "-X", "disable-remote-debug"][..], "remote debugging is switched off in it"),
+            (65534, &["-I"], "another user"),
+        ] {
+            let Some(mut app) = App::start_newest(user, options) else { return };
+            app.tell(BUSY);
+            let fault = app.brought().1.unwrap();
+            assert!(fault.contains(says), "{fault}");
+            // Longer than any part of a look.
+            app.tell("time.sleep(0.05)");
+            assert!(app.census(tracing(1)).1.is_some());
+            app.end();
+        }
+        let Some(app) = App::start_newest(0, &["-I"]) else { return };
+        let fault = app.census(tracing(1).brought(Path::new("/nowhere"), |_| Ok(()))).1.unwrap();
+        assert!(fault.contains("does not see /nowhere"), "{fault}");
         app.end();
     }
 
@@ -514,25 +773,25 @@ for line in sys.stdin:
 
     #[test]
     fn whoever_pretends_to_be_a_helper_is_not_believed_everything() {
+        let myself = std::process::id().cast_signed();
         for (said, kind) in [
             (&b"own 1 2\n\xff\xff\xff\xff"[..], io::ErrorKind::InvalidData),
             (b"own 1 2\n\x05\0\0\0hello", io::ErrorKind::InvalidData),
             (b"own 1 2\n\x05\0\0\0", io::ErrorKind::UnexpectedEof),
         ] {
-            assert_eq!(pretend(said, |pid| dump(pid, 1, soon()).unwrap().fault.unwrap().kind()), kind);
+            assert_eq!(pretend(myself, said, |pid| dump(pid, 1, soon()).unwrap().fault.unwrap().kind()), kind);
         }
         for said in [&b""[..], b"own\n", b"own -1 2\n", b"else 1 2\n", b"\xff\n", &[b'x'; 1000]] {
-            pretend(said, |pid| dump(pid, 1, soon()).unwrap_err());
+            pretend(myself, said, |pid| dump(pid, 1, soon()).unwrap_err());
         }
     }
 
-    /// Somebody who takes the name of this very process, and answers so to whatever comes.
-    fn pretend<T>(said: &'static [u8], ask: impl Fn(i32) -> T) -> T {
+    /// Somebody in this very process who takes the name of one, and answers so to whatever comes.
+    fn pretend<T>(pid: i32, said: &'static [u8], ask: impl Fn(i32) -> T) -> T {
         use nix::sys::socket::{ControlMessageOwned, bind, recvmsg};
         use std::os::fd::RawFd;
         static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _turn = ONE_AT_A_TIME.lock().unwrap();
-        let pid = std::process::id().cast_signed();
         let listener = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).unwrap();
         bind(listener.as_raw_fd(), &address(pid).unwrap()).unwrap();
         let answering = std::thread::spawn(move || {

@@ -296,7 +296,7 @@ fn version_in(text: &[u8]) -> Option<Version> {
 }
 
 /// `xdebugpy`: what a runtime that tells its own offsets begins with.
-const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
+pub const COOKIE: u64 = u64::from_le_bytes(*b"xdebugpy");
 
 /// Looks for the runtime of a program without symbols in its writable data.
 fn search(memory: &mut Memory, image: &Image, layout: &Layout, minor: u8) -> Option<u64> {

@@ -29,6 +29,7 @@ pub mod locate;
 pub mod marshal;
 pub mod memory;
 mod paths;
+mod remote;
 mod stop;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,12 @@
 One thread waits on a socket until memini asks which lines have allocated what is in use. It prints nothing, handles no signal,
 and leaves `sys.path`, `sys.modules` and an app's own `sitecustomize`, which it stands in front of, as they are without it.
 
-Also read by Python 2 and by PyPy, where it only makes way.
+It comes in two ways: `site` imports it, or memini has a thread of CPython 3.14 run it later (PEP 768), in names of its own. Also
+read by Python 2 and by PyPy, where it only makes way.
 """
 import sys
+
+IS_IMPORTED = "__file__" in globals()
 
 # Frames of traces that are sent at a time: between two parts the app goes on.
 PART = 20000
@@ -16,11 +19,11 @@ KEPT = 200
 COUNTS_LATE = (3, 13) <= sys.version_info < (3, 13, 10) or (3, 14) <= sys.version_info < (3, 14, 1)
 # What a list of all traces takes, as a multiple of what tracemalloc itself takes for them. Measured: 3.8 times.
 COST_OF_LIST = 4
-# How often it looks what tracing takes, in seconds: a million allocations a second are 60 MB of traces.
-INTERVAL = 0.1
-# What tracing has taken when that is seen may be more than it was to take by so many times. With more, the list of the traces
-# could be what ends the app: they are given up.
-MOST_OVER = 3
+# How often it looks what tracing takes, in microseconds: a million allocations a second are 60 MB of traces.
+INTERVAL = 100000
+# The listener's number is one that an app's own descriptors do not come to: it may count on getting the lowest, or close those up
+# to some number; and below 1024, which is how many a process often may have. Tried in this order.
+NUMBERS = 900, 200
 
 
 class Later(object):
@@ -40,6 +43,7 @@ class Helper(object):
         import _socket
         import _thread
         import _tracemalloc
+        import fcntl
         import marshal
         import posix
         import time
@@ -47,14 +51,16 @@ class Helper(object):
         self.signal, self.tracemalloc, self.posix, self.socket = _signal, _tracemalloc, posix, _socket
         self.new_socket, self.dumps = _socket.socket, marshal.dumps
         self.start_new_thread, self.get_native_id = _thread.start_new_thread, _thread.get_native_id
-        self.monotonic, self.sleep = time.monotonic, time.sleep
+        self.monotonic, self.sleep, self.fcntl = time.monotonic, time.sleep, fcntl
         # Numbers of processes are given in every PID namespace, names of sockets once in a network namespace.
         self.namespace = posix.readlink("/proc/self/ns/pid").strip("pid:[]")
         self.listener = self.address = self.identity = self.thread = None
-        # Whether there may be a thread, whether it is to end, and how many threads of the app's are forking.
-        self.is_running, self.leaving, self.forks = False, False, 0
+        # Whether there may be a thread, whether it is to end, whether it has failed, and how many threads of the app's are forking.
+        self.is_running, self.leaving, self.has_failed, self.forks = False, False, False, 0
         # Since when it traces, for how long and with how much memory at the most; None: it does not.
         self.since = self.until = self.most = None
+        # How large the process may become before there is no room for a list of all traces; bytes.
+        self.largest = 0
         # What was found when tracing ended by itself, and how long it had lasted.
         self.kept = None
 
@@ -62,14 +68,26 @@ class Helper(object):
         """Opens the socket, or not: where that cannot be done, or where somebody else in this process has."""
         self.listener = None
         address = "\0memini-python-%s-%d" % (self.namespace, self.posix.getpid())
-        listener = self.new_socket(self.socket.AF_UNIX, self.socket.SOCK_DGRAM)
+        listener = self.out_of_the_way(self.new_socket(self.socket.AF_UNIX, self.socket.SOCK_DGRAM))
         try:
+            # A default that the app may have set is not for this one.
+            listener.settimeout(None)
             listener.setsockopt(self.socket.SOL_SOCKET, self.socket.SO_PASSCRED, 1)
             listener.bind(address.encode())
             status = self.posix.fstat(listener.fileno())
             self.listener, self.address, self.identity = listener, address.encode(), (status.st_dev, status.st_ino)
         except OSError:
             listener.close()
+
+    def out_of_the_way(self, listener):
+        for lowest in NUMBERS:
+            try:
+                number = self.fcntl.fcntl(listener.fileno(), self.fcntl.F_DUPFD_CLOEXEC, lowest)
+            except OSError:
+                continue
+            listener.close()
+            return self.new_socket(self.socket.AF_UNIX, self.socket.SOCK_DGRAM, 0, number)
+        return listener
 
     def start_thread(self):
         if self.listener is None:
@@ -108,7 +126,7 @@ class Helper(object):
                 self.serve_once()
         except BaseException:
             # There is no other socket to be had, or the interpreter is being torn down.
-            pass
+            self.is_running, self.has_failed = False, True
 
     def serve_once(self):
         if not self.is_ours(self.listener):
@@ -116,14 +134,17 @@ class Helper(object):
             self.open()
             if self.listener is None:
                 raise OSError
-        self.listener.settimeout(None if self.since is None else INTERVAL)
+        # The kernel's own time limit, a `struct timeval`. With Python's, it would be waited first and read then, from what may
+        # have got the number meanwhile.
+        micros = 0 if self.since is None else INTERVAL
+        limit = bytes(8) + micros.to_bytes(8, sys.byteorder)
+        self.listener.setsockopt(self.socket.SOL_SOCKET, self.socket.SO_RCVTIMEO, limit)
         try:
             words, answer = self.receive()
-        except TimeoutError:
+        except BlockingIOError:
             words = answer = None
-        except OSError as error:
-            # Python before 3.10 has a class of its own for what takes too long.
-            if not isinstance(error, self.socket.timeout):
+        except OSError:
+            if self.is_ours(self.listener):
                 self.sleep(1.0)
             words = answer = None
         try:
@@ -164,8 +185,7 @@ class Helper(object):
     def obey(self, words, answer):
         answer.settimeout(5.0)
         if words[0] == b"start":
-            frames, seconds, most = (int(word) for word in words[1:])
-            self.tell(answer, self.start(frames, seconds, most))
+            self.tell(answer, self.start(*(int(word) for word in words[1:])))
         elif words[0] == b"dump":
             self.dump(answer, int(words[1]))
         elif words[0] == b"stop":
@@ -181,14 +201,22 @@ class Helper(object):
     def send(self, answer, data):
         answer.sendall(data, self.socket.MSG_NOSIGNAL)
 
-    def start(self, frames, seconds, most):
+    def start(self, frames, seconds, most, room):
         if not self.tracemalloc.is_tracing():
             self.tracemalloc.start(frames)
             self.since, self.kept = self.monotonic(), None
         elif self.since is None:
             return "app"
-        self.until, self.most = self.monotonic() + seconds, most
+        self.until, self.most, self.largest = self.monotonic() + seconds, most, self.resident() + room
         return "own"
+
+    def resident(self):
+        """What this process takes; bytes."""
+        file = self.posix.open("/proc/self/statm", self.posix.O_RDONLY | self.posix.O_CLOEXEC)
+        try:
+            return int(self.posix.read(file, 256).split()[1]) * self.posix.sysconf("SC_PAGE_SIZE")
+        finally:
+            self.posix.close(file)
 
     def stop(self):
         """Ends what was started here, not what the app itself traces."""
@@ -201,14 +229,18 @@ class Helper(object):
         if self.since is None:
             return
         lasted = self.monotonic() - self.since
-        memory = self.tracemalloc.get_tracemalloc_memory()
-        if memory > self.most or self.monotonic() > self.until:
-            traces = []
+        taken = self.tracemalloc.get_tracemalloc_memory()
+        if taken > self.most or self.monotonic() > self.until:
+            traces = None
             try:
-                if memory <= self.most * MOST_OVER:
+                # By now the app may have grown into what was free when it began.
+                if self.resident() + taken * COST_OF_LIST <= self.largest:
                     traces = self.tracemalloc._get_traces()
             finally:
                 self.stop()
+                self.kept = None, lasted
+            if traces is None:
+                return
             lines = {}
             for trace in traces:
                 sums = lines.setdefault(trace[2], [0, 0])
@@ -224,6 +256,8 @@ class Helper(object):
             if self.kept is None:
                 return self.tell(answer, "idle")
             lines, lasted = self.kept
+            if lines is None:
+                return self.tell(answer, "lost", lasted)
             self.tell(answer, "kept", lasted)
             return self.send_list(answer, list(lines))
         if self.tracemalloc.get_tracemalloc_memory() * COST_OF_LIST > room:
@@ -249,7 +283,12 @@ class Helper(object):
         self.leaving = True
         try:
             if self.is_running:
-                self.listener.sendto(b"", self.socket.MSG_DONTWAIT, self.address)
+                # Not from the listener, which the app may have closed while the thread waits at it.
+                waking = self.new_socket(self.socket.AF_UNIX, self.socket.SOCK_DGRAM)
+                try:
+                    waking.sendto(b"", self.socket.MSG_DONTWAIT, self.address)
+                finally:
+                    waking.close()
         except Exception:
             # Its queue is full, which wakes it as well; or it has ended.
             pass
@@ -277,6 +316,10 @@ class Helper(object):
 
     def after_fork_in_child(self):
         self.forks, self.is_running = 0, False
+        self.renew()
+
+    def renew(self):
+        self.has_failed = False
         self.close()
         self.open()
         self.start_thread()
@@ -287,6 +330,12 @@ def arm():
         return
     try:
         helper = Helper()
+        # Several threads may be made to run this at the same time, and one may have been here before.
+        first = vars(helper.tracemalloc).setdefault("_memini_helper", helper)
+        if first is not helper:
+            if first.has_failed:
+                first.renew()
+            return
         helper.open()
         helper.start_thread()
         if sys.version_info >= (3, 12):
@@ -311,6 +360,7 @@ def make_way():
 
 
 arm()
-myself = make_way()
-# The app's own, if it has one. If not, site, which imports this file, expects just the error that it then gets.
-import sitecustomize  # noqa: E402,F401
+if IS_IMPORTED:
+    myself = make_way()
+    # The app's own, if it has one. If not, site, which imports this file, expects just the error that it then gets.
+    import sitecustomize  # noqa: F401
