@@ -20,7 +20,7 @@ const BASE: u64 = 0x40_0000;
 const LENGTH: u64 = 1 << 16;
 
 /// What a look into it, or at the clock, takes.
-const MOMENT: Duration = Duration::from_micros(100);
+const MOMENT: Duration = Duration::from_millis(2);
 
 struct Garbage {
     bytes: Vec<u8>,

@@ -287,7 +287,10 @@ impl Version {
             if let Some((name, _)) = line.split_once(" VM version ") {
                 let name = name.split(" 64-Bit").next().unwrap_or(name);
                 let name = name.split(" Server").next().unwrap_or(name);
-                version.name = name.chars().filter(|letter| !letter.is_control()).take(60).collect();
+                let name: String = name.chars().filter(|letter| !letter.is_control()).take(60).collect();
+                if !name.trim().is_empty() {
+                    version.name = name;
+                }
             } else if let Some(number) = line.strip_prefix("JDK ") {
                 let number: String = number.chars().filter(|letter| !letter.is_control()).take(40).collect();
                 version.number = number.replacen("8.0_", "8u", 1);
