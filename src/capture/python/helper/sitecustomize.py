@@ -57,6 +57,8 @@ class Helper(object):
         self.since = self.until = self.most = None
         # What was found when tracing ended by itself, and how long it had lasted.
         self.kept = None
+        # What tracing, or the list of its traces, has taken so far at the most: an allocator may keep it when it is given back.
+        self.peak = 0
 
     def open(self):
         """Opens the socket, or not: where that cannot be done, or where somebody else in this process has."""
@@ -176,7 +178,10 @@ class Helper(object):
     def tell(self, answer, state, seconds=None):
         if seconds is None:
             seconds = 0 if self.since is None else self.monotonic() - self.since
-        self.send(answer, ("%s %d %d\n" % (state, seconds, self.tracemalloc.get_tracemalloc_memory())).encode())
+        memory = self.tracemalloc.get_tracemalloc_memory()
+        if state != "large":
+            memory = max(memory, self.peak)
+        self.send(answer, ("%s %d %d\n" % (state, seconds, memory)).encode())
 
     def send(self, answer, data):
         answer.sendall(data, self.socket.MSG_NOSIGNAL)
@@ -205,7 +210,9 @@ class Helper(object):
         if memory > self.most or self.monotonic() > self.until:
             traces = []
             try:
+                self.peak = max(self.peak, memory)
                 if memory <= self.most * MOST_OVER:
+                    self.peak = max(self.peak, memory * (1 + COST_OF_LIST))
                     traces = self.tracemalloc._get_traces()
             finally:
                 self.stop()
@@ -226,9 +233,11 @@ class Helper(object):
             lines, lasted = self.kept
             self.tell(answer, "kept", lasted)
             return self.send_list(answer, list(lines))
-        if self.tracemalloc.get_tracemalloc_memory() * COST_OF_LIST > room:
+        memory = self.tracemalloc.get_tracemalloc_memory()
+        if memory * COST_OF_LIST > room:
             return self.tell(answer, "large")
         self.tell(answer, "app" if self.since is None else "own")
+        self.peak = max(self.peak, memory * (1 + COST_OF_LIST))
         self.send_list(answer, self.tracemalloc._get_traces())
 
     def send_list(self, answer, items):
