@@ -67,6 +67,9 @@ pub struct Census {
     /// For how long they were; `None`: they were not.
     #[serde(default)]
     pub recorded: Option<Duration>,
+    /// What recording takes in the process, or has taken at the most; bytes.
+    #[serde(default)]
+    pub recording: u64,
     /// Which share of the objects was looked at: 1 is all of them. Counts and bytes are extrapolated.
     pub share: f64,
     /// For how long the process stood still.

@@ -32,6 +32,8 @@ const MORE_PROCESSES: u64 = 5;
 /// So many more objects of a class, and so many others for each of them at the most, are a crowd that it may hold.
 const LEAST_CROWD: u64 = 1000;
 const MOST_OF_EACH: u64 = 1000;
+/// What stands for the name of a container to which no way was found, or for which there was no time.
+const NAMELESS: &str = "without a name";
 /// How many callers of a line are named.
 const CALLERS: usize = 3;
 
@@ -172,8 +174,9 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
         for group in census.classes.iter().chain(others) {
             add(Key::Type(id, group.name.clone()), group.bytes, Some(group.instances));
         }
-        for holder in census.holders.iter().filter(|holder| !holder.name.is_empty()) {
-            add(Key::Holder(id, format!("{}: {}", holder.name, holder.kind)), holder.bytes, Some(holder.items));
+        for holder in &census.holders {
+            let name = if holder.name.is_empty() { NAMELESS } else { &holder.name };
+            add(Key::Holder(id, format!("{name}: {}", holder.kind)), holder.bytes, Some(holder.items));
         }
         for site in &census.sites {
             let mut name = site.line.clone();
@@ -206,10 +209,12 @@ const fn kernel(composition: &Composition) -> [(&'static str, u64); 4] {
     ]
 }
 
-/// What nobody else holds.
+/// What nobody else holds, without what memini's own recording takes there.
 fn private(look: &Look) -> u64 {
     let kinds = look.process.memory.iter().flat_map(|memory| &memory.kinds);
-    kinds.filter(|(kind, _)| **kind != Kind::Shared).fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
+    let sum =
+        kinds.filter(|(kind, _)| **kind != Kind::Shared).fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
+    sum.saturating_sub(look.census.as_ref().map_or(0, |census| census.recording))
 }
 
 /// Compares the newest with the oldest; `snapshots` are in their order. With one there is no growth, only size.
@@ -412,6 +417,8 @@ impl Case<'_> {
                 growth = growth.min(self.growth(&Key::Private(*id)));
                 more = None;
             }
+            // It may have had a name when it was looked at before.
+            Key::Holder(id, name) if is_nameless(name) => growth = growth.min(self.growth(&Key::Private(*id))),
             Key::Outside(id) if self.is_unknown(*id) => return None,
             _ => {}
         }
@@ -504,13 +511,17 @@ impl Case<'_> {
             Key::Site(_, name) if is_library(name) => part,
             // Where it is written what allocates tells most of all.
             Key::Site(..) => part * 1.6,
+            // That it is a container tells more than what it is made of.
+            Key::Holder(_, name) if is_nameless(name) => part,
             // Its name leads to the line of code. What it holds is an estimate, and may be too low.
             Key::Holder(..) => part * 1.5,
             // A class of the app's own tells more than what all classes are made of.
             Key::Type(_, name) if is_common(name) => part * 0.7,
             Key::Type(..) => part * 1.1,
-            // Recording takes memory there itself, and what it gave back may still be in the allocator's store.
+            // What recording takes is there, too, and is known only roughly.
             Key::Outside(id) if self.recorded(*id).is_some() => part * 0.5,
+            // Nor is all of it outside where there was no time for all that is inside.
+            Key::Outside(id) if !self.is_whole(*id) => part * 0.5,
             // It says where, and not who.
             Key::Outside(..) | Key::Part(..) => part * 0.9,
             // Only where nothing better is known of it.
@@ -527,6 +538,12 @@ impl Case<'_> {
             // What is in the kernel, somebody has opened or started.
             Key::Kernel(_) => part * 0.6,
         })
+    }
+
+    /// Whether all objects of a process were looked at.
+    fn is_whole(&self, id: Identity) -> bool {
+        let census = self.newest.find(id).and_then(|look| look.census.as_ref());
+        census.is_none_or(|census| census.share >= 1.0)
     }
 
     fn has_census(&self, id: Identity) -> bool {
@@ -565,6 +582,11 @@ fn is_library(lines: &str) -> bool {
             || line.contains("/lib/python3")
             || line.starts_with("<frozen ")
     })
+}
+
+/// Whether this is no container's name.
+fn is_nameless(name: &str) -> bool {
+    name.strip_prefix(NAMELESS).is_some_and(|rest| rest.starts_with(": "))
 }
 
 /// Types that everything is made of.
@@ -712,6 +734,23 @@ mod tests {
     }
 
     #[test]
+    fn where_there_was_no_time_for_all_nothing_is_said_to_be_outside() {
+        let at = |seconds, items: u64, name: &str, share| {
+            let mut grown = look(12, "python3", 40 + items);
+            grown.census = census(&[("str", items, 8)], &[(name, items, items)], Some(20));
+            grown.census.as_mut().unwrap().share = share;
+            snapshot(seconds, vec![grown])
+        };
+        let first = at(0, 60, "__main__.cache", 1.0);
+        let (what, findings) = top(&[&first, &at(60, 160, "", 0.6)]);
+        assert_eq!(what, "without a name: list");
+        // It had a name before: no more of it is new than the process has grown by.
+        assert_eq!(findings.suspects[0].growth, Some(100 * MIB as i64));
+        // A steady one is not accused because its name was not found again.
+        assert!(!top(&[&first, &at(60, 61, "", 0.6)]).1.is_conclusive);
+    }
+
+    #[test]
     fn a_librarys_line_and_what_recording_takes_go_behind_the_name_of_who_holds_it() {
         const LIBRARY: &str = "/app/lib/python3.11/site-packages/numpy/_core/numeric.py:385";
         let at = |seconds, items: u64, site: Option<(&str, &[&str])>, heap| {
@@ -728,6 +767,7 @@ mod tests {
                 .into_iter()
                 .collect();
             census.recorded = site.map(|_| Duration::from_secs(seconds));
+            census.recording = if site.is_some() { items / 2 * MIB } else { 0 };
             grown.census = Some(census);
             snapshot(seconds, vec![grown])
         };

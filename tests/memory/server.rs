@@ -22,8 +22,8 @@ fn system() -> PathBuf {
     let cache = std::env::var_os("MEMINI_TEST_CACHE").map(PathBuf::from);
     let cache =
         cache.unwrap_or_else(|| Path::new(&std::env::var_os("HOME").expect("HOME")).join(".cache/memini-tests"));
-    let fetch = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jvm/fetch");
-    let fetched = Command::new(fetch).arg("tomcat").output().expect("tests/jvm/fetch");
+    let fetch = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fetch");
+    let fetched = Command::new(fetch).arg("tomcat").output().expect("tests/fetch");
     assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
     cache.join("tomcat")
 }

@@ -1,4 +1,4 @@
-//! Against real JVMs: this machine's, and those that `tests/jvm/fetch` has brought.
+//! Against real JVMs: this machine's, and those that `tests/fetch` has brought.
 //!
 //! `cargo test --bins jvm::tests -- --ignored`, as root.
 

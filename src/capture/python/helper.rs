@@ -224,7 +224,7 @@ struct Answer {
     deadline: Instant,
     state: State,
     recorded: Duration,
-    /// What tracemalloc takes; bytes.
+    /// What tracemalloc takes, or has taken at the most; bytes.
     memory: u64,
 }
 
@@ -390,7 +390,7 @@ impl Dump {
                 let who = if self.state == State::App { "the app itself has recorded" } else { "recorded" };
                 let end = if self.state == State::Kept { ", until it took too long or too much memory" } else { "" };
                 format!(
-                    "{who} for {recorded}{end}: {} in {blocks} blocks, without what was allocated before; that takes {}",
+                    "{who} for {recorded}{end}: {} in {blocks} blocks, without what was allocated before; that takes up to {}",
                     Size(bytes),
                     Size(self.memory)
                 )
@@ -399,6 +399,7 @@ impl Dump {
         // Without lines, too: what recording takes or has taken is no leak of the app's.
         if self.has_lines() || self.state == State::Large {
             census.recorded = Some(self.recorded);
+            census.recording = self.memory;
         }
         if let Some(error) = self.fault {
             census.remarks.push(format!("not all lines have come: {error}"));

@@ -63,6 +63,8 @@ class Helper(object):
         self.largest = 0
         # What was found when tracing ended by itself, and how long it had lasted.
         self.kept = None
+        # What tracing, or the list of its traces, has taken so far at the most: an allocator may keep it when it is given back.
+        self.peak = 0
 
     def open(self):
         """Opens the socket, or not: where that cannot be done, or where somebody else in this process has."""
@@ -196,7 +198,10 @@ class Helper(object):
     def tell(self, answer, state, seconds=None):
         if seconds is None:
             seconds = 0 if self.since is None else self.monotonic() - self.since
-        self.send(answer, ("%s %d %d\n" % (state, seconds, self.tracemalloc.get_tracemalloc_memory())).encode())
+        memory = self.tracemalloc.get_tracemalloc_memory()
+        if state != "large":
+            memory = max(memory, self.peak)
+        self.send(answer, ("%s %d %d\n" % (state, seconds, memory)).encode())
 
     def send(self, answer, data):
         answer.sendall(data, self.socket.MSG_NOSIGNAL)
@@ -233,8 +238,10 @@ class Helper(object):
         if taken > self.most or self.monotonic() > self.until:
             traces = None
             try:
+                self.peak = max(self.peak, taken)
                 # By now the app may have grown into what was free when it began.
                 if self.resident() + taken * COST_OF_LIST <= self.largest:
+                    self.peak = max(self.peak, taken * (1 + COST_OF_LIST))
                     traces = self.tracemalloc._get_traces()
             finally:
                 self.stop()
@@ -260,9 +267,11 @@ class Helper(object):
                 return self.tell(answer, "lost", lasted)
             self.tell(answer, "kept", lasted)
             return self.send_list(answer, list(lines))
-        if self.tracemalloc.get_tracemalloc_memory() * COST_OF_LIST > room:
+        memory = self.tracemalloc.get_tracemalloc_memory()
+        if memory * COST_OF_LIST > room:
             return self.tell(answer, "large")
         self.tell(answer, "app" if self.since is None else "own")
+        self.peak = max(self.peak, memory * (1 + COST_OF_LIST))
         self.send_list(answer, self.tracemalloc._get_traces())
 
     def send_list(self, answer, items):
