@@ -228,13 +228,13 @@ mod tests {
 
     #[test]
     fn what_a_limited_group_holds_is_read_without_a_look_at_processes() {
-        let root = machine("209715200\n", true);
+        let root = machine("209715200", true);
         let (reading, limit) = limited(root.path()).unwrap();
         let own = reading.levels().iter().find(|level| level.scope == Scope::Own).unwrap();
         let (_, choice) = open(root.path(), false);
         let expected = choice.first.levels().iter().find(|level| level.scope == Scope::Own).unwrap();
         assert_eq!((own.usage, own.stat, Some(limit)), (expected.usage, expected.stat, choice.limit));
-        assert!(limited(machine("max\n", true).path()).is_none());
+        assert!(limited(machine("max", true).path()).is_none());
     }
 
     #[test]
