@@ -518,8 +518,10 @@ impl Case<'_> {
             // A class of the app's own tells more than what all classes are made of.
             Key::Type(_, name) if is_common(name) => part * 0.7,
             Key::Type(..) => part * 1.1,
-            // What recording takes is there, too, and is known only roughly.
-            Key::Outside(id) if self.recorded(*id).is_some() => part * 0.5,
+            // What recording takes is there, too, is known only roughly, and keeps the allocator from giving back what lies below
+            // it: it says where, and is not called the cause.
+            Key::Outside(id) if self.recorded(*id).is_some() => part * 0.95 * CONCLUSIVE,
+            Key::Private(id) if self.recorded(*id).is_some() => part * 0.2,
             // Nor is all of it outside where there was no time for all that is inside.
             Key::Outside(id) if !self.is_whole(*id) => part * 0.5,
             // It says where, and not who.
@@ -773,6 +775,13 @@ mod tests {
         };
         let first = at(0, 10, None, 20);
         assert_eq!(top(&[&first, &at(60, 110, Some((LIBRARY, &[])), 120)]).0, "__main__.seen: list");
+        // Nobody is accused for what lies outside while it is recorded.
+        let outside = at(60, 110, Some(("/app/main.py:7", &[])), 20);
+        let mut outside = snapshot(60, outside.processes);
+        let census = outside.processes[0].census.as_mut().unwrap();
+        (census.holders, census.sites) = (Vec::new(), Vec::new());
+        let (what, findings) = top(&[&first, &outside]);
+        assert_eq!((&what[..], findings.is_conclusive), ("memory outside the heap of CPython 3.11", false));
         // Who has called it tells again.
         let called = at(60, 110, Some((LIBRARY, &["/app/main.py:7"])), 120);
         assert_eq!(top(&[&first, &called]).0, format!("{LIBRARY} from /app/main.py:7"));
