@@ -137,6 +137,8 @@ pub enum Command {
         /// The exit code that memini will end with.
         code: u8,
     },
+    /// Finish the records of incidents that are over. `Event::Recorded` follows.
+    FinishRecords,
     /// End memini with this exit code. Nothing follows.
     Exit(u8),
 }

@@ -34,6 +34,8 @@ enum Rest {
 enum Record {
     /// To be written when all else is over.
     Wanted,
+    /// There is none, but earlier ones may still be written.
+    Earlier,
     /// Being written, at most until then.
     Asked(Moment),
     /// Written, or not wanted.
@@ -56,7 +58,7 @@ impl Leaving {
         };
         let record = match self.record {
             Record::Asked(until) => Some(until),
-            Record::Wanted | Record::Done => None,
+            Record::Wanted | Record::Earlier | Record::Done => None,
         };
         rest.or(record)
     }
@@ -92,7 +94,11 @@ impl Engine {
             (false, false) => remapped(exit.code(), &self.settings),
         };
         let worth_a_record = oom_killed || stopped || self.watch.incident != Incident::None;
-        let record = if worth_a_record { Record::Wanted } else { Record::Done };
+        let record = match (worth_a_record, self.watch.has_closed) {
+            (true, _) => Record::Wanted,
+            (false, true) => Record::Earlier,
+            (false, false) => Record::Done,
+        };
         self.runs.leave(self.now);
         self.phase = Phase::Leaving(Leaving { code, rest: self.end_rest(commands), record });
     }
@@ -144,6 +150,10 @@ impl Engine {
             leaving.record = match leaving.record {
                 Record::Wanted => {
                     commands.push(Command::RecordLast { code: leaving.code });
+                    Record::Asked(self.now.after(RECORD_WAIT))
+                }
+                Record::Earlier => {
+                    commands.push(Command::FinishRecords);
                     Record::Asked(self.now.after(RECORD_WAIT))
                 }
                 Record::Asked(until) if until <= self.now => Record::Done,
@@ -274,7 +284,9 @@ mod tests {
         scene.read(70, 0);
         scene.read(0, 0);
         assert!(scene.tell(secs(1), Event::Deadline).contains(&Command::CloseIncident));
-        assert_eq!(scene.exit(Exit::Code(1)).last(), Some(&Command::Exit(1)));
+        // What was closed a moment ago may still be being written.
+        assert_eq!(scene.exit(Exit::Code(1)).last(), Some(&Command::FinishRecords));
+        assert_eq!(scene.tell(secs(1), Event::Recorded), [Command::Exit(1)]);
     }
 
     #[test]

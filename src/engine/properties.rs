@@ -111,7 +111,10 @@ impl Laws {
 
     fn obey(&mut self, now: Moment, command: &Command) {
         let silent = matches!(command, Command::Note(_) | Command::Read | Command::ReadFull | Command::Exit(_));
-        let book = matches!(command, Command::OpenIncident | Command::CloseIncident | Command::RecordLast { .. });
+        let book = matches!(
+            command,
+            Command::OpenIncident | Command::CloseIncident | Command::RecordLast { .. } | Command::FinishRecords
+        );
         let leaving = matches!(command, Command::SignalLeftovers(_));
         assert!(!self.settings.dry_run || silent || book || leaving, "a dry run touches nothing: {command:?}");
         match command {
@@ -177,7 +180,7 @@ impl Laws {
                     (self.braked, self.runs_until) = (None, None);
                 }
             }
-            Command::RecordLast { .. } => assert!(self.exited),
+            Command::RecordLast { .. } | Command::FinishRecords => assert!(self.exited),
             Command::NoteProcesses => assert!(self.stopping),
             Command::Exit(_) => {
                 assert!(self.exited && self.running.is_empty());

@@ -221,7 +221,9 @@ impl World {
                 }
             }
             Command::SignalLeftovers(_) => self.gone = Some(self.now.after(Duration::from_millis(1))),
-            Command::RecordLast { .. } => self.recorded = Some(self.now.after(Duration::from_millis(1))),
+            Command::RecordLast { .. } | Command::FinishRecords => {
+                self.recorded = Some(self.now.after(Duration::from_millis(1)))
+            }
             _ => {}
         }
         self.log.push((self.now, command));

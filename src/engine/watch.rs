@@ -40,6 +40,8 @@ pub(super) struct Watch {
     pub(super) levels: Levels,
     pub(super) stage: Stage,
     pub(super) incident: Incident,
+    /// Whether there was one before.
+    pub(super) has_closed: bool,
     /// Whether memini holds memory to let go when it matters.
     pub(super) ballast: bool,
     pub(super) trace: Ration,
@@ -86,6 +88,7 @@ impl Watch {
             levels: Levels::default(),
             stage: Stage::Normal,
             incident: Incident::None,
+            has_closed: false,
             ballast: false,
             trace: Ration::default(),
             captures: Captures::default(),
@@ -416,6 +419,7 @@ impl Engine {
             self.tell_brakes(commands);
             self.watch.due.forget();
             self.watch.incident = Incident::None;
+            self.watch.has_closed = true;
             commands.push(Command::CloseIncident);
         }
     }

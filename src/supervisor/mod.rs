@@ -478,7 +478,14 @@ impl Supervisor {
                 if is_last {
                     self.pending.push_back(Pending::Recorded);
                 }
+                self.look_whether_all_is_written();
             }
+        }
+    }
+
+    fn look_whether_all_is_written(&mut self) {
+        if self.recording.is_finished(&self.workers) {
+            self.pending.push_back(Pending::Recorded);
         }
     }
 
@@ -623,6 +630,11 @@ impl Supervisor {
                 } else {
                     self.pending.push_back(Pending::Recorded);
                 }
+            }
+            Command::FinishRecords => {
+                self.recording.finish_earlier();
+                self.write_record_if_due(self.clock.now());
+                self.look_whether_all_is_written();
             }
             Command::Exit(code) => {
                 if let Some(name) = self.recording.written_name() {

@@ -106,6 +106,8 @@ pub struct Recording {
     writes_open: bool,
     /// memini is about to end: the open incident is to be written down for the last time.
     is_last: bool,
+    /// The same, and there is none that is open: those that are over are to be written down.
+    finishes: bool,
 }
 
 impl Recording {
@@ -122,6 +124,7 @@ impl Recording {
             is_written: false,
             writes_open: false,
             is_last: false,
+            finishes: false,
         }
     }
 
@@ -226,6 +229,16 @@ impl Recording {
         self.append(since_start, Weight::Essential, &Extra::Exit { code });
         self.is_last = self.open.as_ref().is_some_and(|open| open.journal.is_some());
         self.is_last
+    }
+
+    /// memini is about to end, and no incident is open.
+    pub fn finish_earlier(&mut self) {
+        self.finishes = true;
+    }
+
+    /// Whether those that are over are all written down, since that is waited for.
+    pub fn is_finished(&self, workers: &Workers) -> bool {
+        self.finishes && self.over.is_empty() && !workers.any(|role| matches!(role, Role::Record(_)))
     }
 
     /// When something is to be written down, if nothing else happens.

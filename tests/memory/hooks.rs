@@ -112,7 +112,7 @@ fn the_reason_of_a_stop_reaches_its_hooks() {
 fn output_without_end_is_cut_and_costs_memini_nothing() {
     let group = Group::new("hook-endless", 64);
     let mut session = Memini::new(&group)
-        .options(&["--hook-timeout", "20s"])
+        .options(&["--hook-timeout", "20s", "--capture", "off"])
         .hook("capture=sh -c 'yes endless | head -c 5000000'")
         .hook("trace=yes endless")
         .app(&[])
@@ -155,6 +155,7 @@ fn output_that_is_no_text_cannot_forge_lines_and_is_kept_as_it_is() {
 fn all_hooks_of_a_stage_run_and_those_of_each_stage_in_its_turn() {
     let group = Group::new("hook-many", 64);
     let ended = Memini::new(&group)
+        .options(&["--capture", "off"])
         .hook("trace=echo one")
         .hook("capture=echo two")
         .hook("capture=echo three")
@@ -328,7 +329,8 @@ fn captures_are_rationed() {
 #[test]
 fn many_captures_leave_nothing_behind_in_memini() {
     let group = Group::new("many", 256);
-    let options = ["--trace-at", "off", "--capture-at", "10%", "--cooldown", "0s", "--max-captures", "1000"];
+    let options =
+        ["--trace-at", "off", "--capture-at", "10%", "--cooldown", "0s", "--max-captures", "1000", "--capture", "off"];
     let mut session = Memini::new(&group).options(&options).hook("capture=echo {usage}").app(&[]).start();
     let mut measures = Vec::new();
     for run in 1..=24 {

@@ -48,7 +48,8 @@ fn as_one_process_among_others_every_growth_ends_before_the_kernel_kills() {
 #[test]
 fn a_slow_leak_leaves_an_incident_that_tells_the_whole_story() {
     let group = Group::new("story", 64);
-    let ended = Memini::new(&group).hook("capture=sh -c 'echo evidence'").app(&["grow 20"]).start().end();
+    let memini = Memini::new(&group).options(&["--capture", "off"]).hook("capture=sh -c 'echo evidence'");
+    let ended = memini.app(&["grow 20"]).start().end();
     ended.assert_code(75);
     let incident = ended.incident();
     incident.assert_private();
