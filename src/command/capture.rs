@@ -284,7 +284,7 @@ mod tests {
         let text = ask(&[me], Some(path), false).unwrap();
         let first = text.lines().next().unwrap();
         assert!(first.starts_with('+') && first.contains("private memory of "), "{text}");
-        assert!(text.lines().nth(1).unwrap().contains("anonymous memory [private memory, "), "{text}");
+        assert!(text.lines().nth(1).unwrap().contains("anonymous memory, +"), "{text}");
         assert_eq!(std::hint::black_box(held)[0], 1);
     }
 
