@@ -209,12 +209,14 @@ const fn kernel(composition: &Composition) -> [(&'static str, u64); 4] {
     ]
 }
 
-/// What nobody else holds, without what memini's own recording takes there.
+/// What nobody else holds, without what memini's own recording takes there: that is outside the heap, and known at its height only.
 fn private(look: &Look) -> u64 {
     let kinds = look.process.memory.iter().flat_map(|memory| &memory.kinds);
-    let sum =
+    let private =
         kinds.filter(|(kind, _)| **kind != Kind::Shared).fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes));
-    sum.saturating_sub(look.census.as_ref().map_or(0, |census| census.recording))
+    let Some(census) = look.census.as_ref().filter(|census| census.recording > 0) else { return private };
+    let heap = census.heap.unwrap_or(0).min(private);
+    heap.saturating_add(private.saturating_sub(heap).saturating_sub(census.recording))
 }
 
 /// Compares the newest with the oldest; `snapshots` are in their order. With one there is no growth, only size.

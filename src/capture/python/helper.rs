@@ -588,13 +588,30 @@ for line in sys.stdin:
     #[test]
     fn recording_ends_by_itself_and_what_it_has_found_is_kept() {
         let mut app = App::start(&[], None);
-        // The helper looks once a second; 30,000 blocks take more than the least that is allowed.
+        // The helper looks ten times a second; 30,000 blocks take more than the least that is allowed.
         app.census(Tracing { room: Some(16 << 20), ..tracing(1) });
         app.tell("hold(30_000, 10)");
         wait_until_idle(&mut app);
         let (census, _) = app.census(tracing(1));
         assert_holds(&census, 30_000);
         assert!(census.remarks[0].contains("until it took too long or too much memory"), "{:?}", census.remarks);
+        app.end();
+    }
+
+    #[test]
+    fn what_takes_far_too_much_to_tell_is_given_up() {
+        let mut app = App::start(&[], None);
+        app.census(Tracing { room: Some(1), ..tracing(1) });
+        // The helper cannot look before that is done.
+        app.tell("sys.setswitchinterval(60); held += [object() for _ in range(200_000)]; sys.setswitchinterval(0.005)");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while app.tell("import _tracemalloc; print(_tracemalloc.is_tracing())") == "True" {
+            assert!(Instant::now() < deadline);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let (census, _) = app.census(tracing(1));
+        assert!(census.sites.is_empty() && census.recorded.is_some() && census.recording > 3 << 20, "{census:?}");
+        assert!(census.remarks[0].contains("no room to tell them"), "{:?}", census.remarks);
         app.end();
     }
 

@@ -14,5 +14,5 @@ for number in range(5_000):
     Session(number)
 zoo.steady()
 for number in range(5_000, 150_000):
-    Session(number)
+    Session(number)  # leaks
 zoo.done()
