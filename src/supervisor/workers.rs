@@ -359,11 +359,14 @@ mod tests {
         writer.write_all(format!("holds {held}\n").as_bytes()).unwrap();
         drop(writer);
         process::kill(held, Signal::STOP).unwrap();
+        let stands = || std::fs::read_to_string(format!("/proc/{held}/stat")).unwrap().contains(") T ");
+        while !stands() {
+            std::thread::yield_now();
+        }
         let worker = workers.table[0].id;
         assert!(workers.ended(worker, Exit::Signal(Signal::KILL)).is_some());
         assert!(workers.take_let_go());
-        let state = || std::fs::read_to_string(format!("/proc/{held}/stat")).unwrap();
-        while state().contains(") T ") {
+        while stands() {
             std::thread::yield_now();
         }
         child.kill().unwrap();
