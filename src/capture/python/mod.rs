@@ -121,12 +121,13 @@ const LEAST_SHARE: f64 = 0.01;
 /// A class with fewer instances is not looked into.
 const FEWEST_INSTANCES: u64 = 100;
 
-/// Until when of the pause the walk, the paths, the owners, the containers and the sample must be done; percent.
+/// Until when of the pause the walk, the paths, the owners, the containers and the sample must be done; percent. The rest is for
+/// stopping all threads, and for letting them go.
 const WALK: u32 = 55;
 const PATHS: u32 = 70;
 const OWNERS: u32 = 80;
-const HOLDERS: u32 = 88;
-const SAMPLE: u32 = 99;
+const HOLDERS: u32 = 86;
+const SAMPLE: u32 = 94;
 
 /// Looks at a process and tells what its Python objects are, and who holds them.
 ///
