@@ -37,7 +37,8 @@ const FILLER: [&str; 3] = ["sh", "-c", "read go; exec tail /dev/zero"];
 /// memini with thresholds that leave much room above them: what is told apart here is not who is faster. Trace begins at
 /// 32 of 64 MiB, capture at 38.4, stop at 44.8.
 fn memini(group: &Group) -> Memini<'_> {
-    let thresholds = ["--trace-at", "50%", "--capture-at", "60%", "--stop-at", "70%", "--stop-when", "level"];
+    let thresholds =
+        ["--trace-at", "50%", "--capture-at", "60%", "--stop-at", "70%", "--stop-when", "level", "--capture", "off"];
     Memini::new(group).options(&thresholds)
 }
 

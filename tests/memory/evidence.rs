@@ -265,7 +265,7 @@ fn evidence_for_which_the_disk_has_no_room_is_in_the_log_and_leaves_nothing_half
     let mut session = leaking(&group).setup(setup).start();
     session.sees("the processes were looked at");
     session.tell("110");
-    let line = session.sees("/artifacts/evidence-trace-");
+    let line = session.sees("/artifacts/evidence-");
     assert!(line.contains("No space left on device (os error 28)"), "{line}");
     assert!(line.contains("what was found is in this log only"), "{line}");
     let found = format!("find /proc/{}/root{}", session.id(), session.dir().display());

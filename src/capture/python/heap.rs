@@ -174,6 +174,8 @@ impl Heap {
         let [references, ..] = of.words;
         let references =
             if self.layout.immortals { i64::from(references as u32 as i32) } else { references.cast_signed() };
+        // One of these is that of the chain in which `lru_cache` has its results, besides the dict's.
+        let references = if of.kind == Kind::CachedResult { references.saturating_sub(1).max(1) } else { references };
         // Before there were immortals, None and the like had a great many.
         if references <= 0 { 0.0 } else { 1.0 / references as f64 }
     }

@@ -100,8 +100,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// In the collector: `generations[0]`, of three.
-    pub const GENERATIONS: u64 = 24;
+    /// In the collector: where `generations[0]` may be, of three. Python 3.13.5 as Debian builds it has them at a multiple of 4.
+    pub const GENERATIONS: [u64; 2] = [24, 20];
     /// The size of `struct gc_generation`.
     pub const GENERATION: u64 = 24;
     /// In the collector: where `permanent_generation` may be, behind the three.

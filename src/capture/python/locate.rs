@@ -231,12 +231,14 @@ fn look(memory: &mut Memory, image: &Image, symbols: Option<&Symbols>, runtime: 
 /// The list heads of all generations, the permanent one last, if they are where the layout says.
 pub fn generations(memory: &mut Memory, layout: &Layout, runtime: u64, interpreter: u64) -> Option<[u64; 4]> {
     let collector = if layout.one_collector { runtime } else { interpreter }.wrapping_add(layout.collector);
-    let [first, second, third] = [0u64, 1, 2]
-        .map(|at| collector.wrapping_add(Layout::GENERATIONS).wrapping_add(Layout::GENERATION.wrapping_mul(at)));
-    let heads = [first, second, third].into_iter().all(|head| is_head(memory, head));
+    let heads = Layout::GENERATIONS.map(|offset| {
+        let first = collector.wrapping_add(offset);
+        [0u64, 1, 2].map(|at| first.wrapping_add(Layout::GENERATION.wrapping_mul(at)))
+    });
+    let [first, second, third] = heads.into_iter().find(|heads| heads.iter().all(|head| is_head(memory, *head)))?;
     let permanent = Layout::PERMANENT.map(|offset| collector.wrapping_add(offset));
     let permanent = permanent.into_iter().find(|head| is_head(memory, *head))?;
-    (heads && interpreter != 0).then_some([first, second, third, permanent])
+    (interpreter != 0).then_some([first, second, third, permanent])
 }
 
 /// Whether this is the head of a list of the collector's: its last one's next is the head, or its next one's previous.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Group, Incident, send};
+use super::{Group, Incident, send, wait_until};
 
 /// No test waits for a certain time; this is when it gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -276,19 +276,20 @@ impl Session {
         children.trim().parse().expect("one child of unshare's")
     }
 
-    /// A child of memini's with these words in its command line, as it is outside.
+    /// A child of memini's with these words in its command line, as it is outside, as soon as there is one.
     pub fn child(&self, words: &str) -> i32 {
-        let children =
-            fs::read_to_string(format!("/proc/{0}/task/{0}/children", self.id())).expect("memini's children");
-        let has_words = |pid: &&str| {
-            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.replace('\0', " ").contains(words)
-        };
-        let child = children.split_whitespace().find(has_words);
-        child
-            .unwrap_or_else(|| panic!("no child with {words:?}; the log:\n{}", self.log.text()))
-            .parse()
-            .expect("a number")
+        let mut found = None;
+        wait_until(&format!("a child with {words:?}"), || {
+            let path = format!("/proc/{0}/task/{0}/children", self.id());
+            let children = fs::read_to_string(path).unwrap_or_default();
+            let has_words = |pid: &&str| {
+                let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.replace('\0', " ").contains(words)
+            };
+            found = children.split_whitespace().find(has_words).and_then(|pid| pid.parse().ok());
+            found.is_some()
+        });
+        found.unwrap_or_else(|| panic!("no child with {words:?}; the log:\n{}", self.log.text()))
     }
 
     /// Its own folder; `memini` in it is --dir.
