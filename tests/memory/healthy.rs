@@ -41,7 +41,7 @@ fn a_plateau_below_the_stop_threshold_is_captured_and_left_alone() {
     let group = Group::new("plateau", 64);
     let mut session = Memini::new(&group).options(&["--cooldown", "0s"]).hook("capture=true").app(&[]).start();
     session.tell("to 54");
-    session.sees("hook 1 ended");
+    session.sees(" ended after ");
     for _ in 0..20 {
         session.tell("to 53.5");
         session.tell("to 54");

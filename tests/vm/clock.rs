@@ -36,7 +36,7 @@ fn a_clock_that_is_set_back_and_forth_changes_nothing_but_dates() {
     session.sees("trace: memory is at ");
     clock.jump(-400);
     session.tell("to 54");
-    session.sees("hook 1 ended after ");
+    session.sees(": exit code ");
     clock.jump(800);
     session.begin("grow 20");
     let ended = session.end();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Group, Incident, send, wait_until};
+use super::{Group, Incident, send};
 
 /// No test waits for a certain time; this is when it gives up.
 const PATIENCE: Duration = Duration::from_secs(90);
