@@ -591,7 +591,7 @@ for line in sys.stdin:
         // The helper looks ten times a second; 30,000 blocks take more than the least that is allowed.
         app.census(Tracing { room: Some(16 << 20), ..tracing(1) });
         // The helper cannot look before that is done.
-        app.tell("sys.setswitchinterval(60); hold(30_000); sys.setswitchinterval(0.005)");
+        app.tell("sys.setswitchinterval(60); hold(30_000, 10); sys.setswitchinterval(0.005)");
         wait_until_idle(&mut app);
         let (census, _) = app.census(tracing(1));
         assert_holds(&census, 30_000);
