@@ -54,7 +54,7 @@ fn at_the_start_and_on_the_first_reading_the_app_runs_on() {
 fn in_the_middle_of_a_climb_the_app_runs_on() {
     for as_init in [true, false] {
         for (at, level) in
-            [("Note(StageBegan", 35), ("OpenIncident", 35), ("TakeBallast", 35), ("RunHook", 41), ("HookEnded", 41)]
+            [("Note(StageBegan", 35), ("OpenIncident", 35), ("TakeBallast", 35), ("RunHook", 41), ("RunEnded", 41)]
         {
             let group = Group::new("panic-climb", 64);
             let mut session = breaking(&group, at, as_init).app(&[]).start();
