@@ -46,6 +46,7 @@ mod simulator;
 mod stop;
 mod thrash;
 pub mod time;
+pub mod trend;
 mod urgency;
 mod watch;
 

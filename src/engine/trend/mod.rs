@@ -1,0 +1,355 @@
+//! The trend: whether memory grows, and whether that is a leak.
+//!
+//! What is compared are minima: of each span of time only the lowest point counts, so that the saw tooth of a collector cancels
+//! out. Thirty of them make a window, and there are windows of ten minutes to five days ([`HORIZONS`]). A window grows if the
+//! slope between its points is positive (Theil and Sen), if that is no chance (Mann and Kendall), if each third of it rises and
+//! the last one hardly less than the others (a warm-up becomes slower), if it has passed what was the habit before, and if it
+//! would matter before long.
+//!
+//! Growth is called a leak only where nothing that ends by itself looks the same. The morning of a service looks like one until
+//! the evening, and a batch like one until it is done. So that takes a window of four hours at least, and either a day of memory
+//! before the window or a window of a day; and the growth must be more than what memory was seen to give back before.
+
+mod habit;
+#[cfg(test)]
+mod simulation;
+mod statistics;
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::rate::seconds_until;
+use super::time::Moment;
+use habit::{Habit, Past};
+use statistics::{Growth, Minima, WINDOW};
+
+/// What the trend says; in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// It does not grow, or not so that it would matter.
+    #[default]
+    Steady,
+    /// It grows, and may come to an end: a warm-up, the load of the day, a cache that fills.
+    Growing,
+    /// It grows, and nothing is known that would end it.
+    Leak,
+}
+
+impl Verdict {
+    /// `steady`, `growing`, `leak`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Steady => "steady",
+            Self::Growing => "growing",
+            Self::Leak => "leak",
+        }
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+/// A verdict, and what it rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Trending {
+    /// What is the case now.
+    pub verdict: Verdict,
+    /// Growth over the horizon, bytes a second; 0 for `steady`.
+    pub rate: f64,
+    /// Seconds until the limit at that rate.
+    pub time_to_limit: Option<f64>,
+    /// How much time the verdict looks back on.
+    #[serde(serialize_with = "super::event::seconds")]
+    pub horizon: Duration,
+}
+
+/// The length of the shortest span of which the minimum is taken.
+pub const UNIT: Duration = Duration::from_secs(20);
+
+/// Units in a day.
+const DAY: u64 = 24 * 180;
+
+/// How many units make a bucket of each horizon, and how many buckets a span of its [`Habit`], which remembers 32 of them:
+/// eight days at least, as one week differs less from another than one day does. The windows: 10 min, 1 h, 4 h, 1 d, 5 d.
+const HORIZONS: [(u64, u64); 5] = [(1, 1080), (6, 180), (24, 45), (144, 15), (720, 7)];
+
+/// A leak wants a window of at least so many units: four hours. Shorter ones can hold a batch.
+const LONG_ENOUGH: u64 = WINDOW as u64 * 24;
+
+/// A one-sided chance of 0.5%.
+const SIGNIFICANT: f64 = 2.58;
+
+/// What holds a verdict that stands: 5%.
+const STILL_SIGNIFICANT: f64 = 1.645;
+
+/// The last third rises at least this much of what the first one does, and the whole: a warm-up does not for long.
+const NOT_SLOWER: f64 = 0.4;
+
+/// The same while a verdict stands.
+const STILL_NOT_SLOWER: f64 = 0.2;
+
+/// Growth matters if the limit is nearer than this many times the window, and nearer than [`FAR`]: who has seen ten minutes does
+/// not speak of tomorrow.
+const FORESIGHT: f64 = 48.0;
+
+/// Units in 30 days.
+const FAR: f64 = 30.0 * DAY as f64;
+
+/// It also takes so many parts of the limit, one of them, to have been gained in the window.
+const SHARE: f64 = 100.0;
+
+/// This much of what the window has gained must lie above all that was known before; of a leak also this much of the deepest
+/// fall that was known.
+const NEWS: f64 = 0.5;
+
+/// The same while a verdict stands.
+const STILL_NEWS: f64 = 0.25;
+
+/// How many judgements in a row it takes to begin, and to end.
+const BEGIN: u32 = 2;
+const END: u32 = 5;
+
+/// What is left below the limit, and the limit; bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The limit.
+    pub limit: u64,
+    /// The room.
+    pub room: u64,
+}
+
+/// One window, and what it says.
+#[derive(Clone, Copy, Debug)]
+struct Horizon {
+    /// Units in a bucket.
+    scale: u64,
+    minima: Minima,
+    habit: Habit,
+    /// The open bucket: its number, its minimum, how many units of it were measured.
+    bucket: u64,
+    low: Option<u64>,
+    measured: u64,
+    verdict: Verdict,
+    /// How often in a row each of `growing` and `leak` has held.
+    begins: [u32; 2],
+    ends: u32,
+    /// Bytes a unit.
+    rate: f64,
+    /// Who falls below this does not grow any more.
+    middle: u64,
+}
+
+impl Horizon {
+    const fn new(scale: u64, span: u64) -> Self {
+        Self {
+            scale,
+            minima: [None; WINDOW],
+            habit: Habit::new(span),
+            bucket: 0,
+            low: None,
+            measured: 0,
+            verdict: Verdict::Steady,
+            begins: [0; 2],
+            ends: 0,
+            rate: 0.0,
+            middle: 0,
+        }
+    }
+
+    /// Units in the window.
+    const fn length(&self) -> u64 {
+        self.scale.saturating_mul(WINDOW as u64)
+    }
+
+    /// Takes the minimum of a unit. Whether a bucket is whole now.
+    fn add(&mut self, unit: u64, low: u64) -> bool {
+        let bucket = unit.checked_div(self.scale).unwrap_or(0);
+        if bucket > self.bucket {
+            self.close();
+            let missed = bucket.saturating_sub(self.bucket).saturating_sub(1);
+            self.miss(missed);
+            self.bucket = bucket;
+        }
+        self.low = Some(self.low.map_or(low, |known| known.min(low)));
+        self.measured = self.measured.saturating_add(1);
+        let is_last = unit.saturating_add(1).checked_rem(self.scale) == Some(0);
+        if is_last {
+            self.close();
+            self.bucket = bucket.saturating_add(1);
+        }
+        if low < self.middle {
+            self.fall();
+        }
+        is_last
+    }
+
+    /// A sudden fall: a worker has left, or what was held was garbage. What is to be thought of it will be seen anew.
+    fn fall(&mut self) {
+        (self.verdict, self.begins, self.ends, self.middle) = (Verdict::Steady, [0; 2], 0, 0);
+    }
+
+    /// Ends the open bucket. One of which more than half was missed says too little: its lowest point may be the tip of a tooth.
+    fn close(&mut self) {
+        let is_measured = self.measured.saturating_mul(2) >= self.scale;
+        let low = self.low.take().filter(|_| is_measured);
+        self.measured = 0;
+        self.push(low);
+    }
+
+    fn push(&mut self, low: Option<u64>) {
+        self.minima.rotate_left(1);
+        if let Some(last) = self.minima.last_mut() {
+            self.habit.add(std::mem::replace(last, low));
+        }
+    }
+
+    /// So many buckets passed while nothing was measured.
+    fn miss(&mut self, buckets: u64) {
+        let window = WINDOW as u64;
+        for _ in 0..buckets.min(window) {
+            self.push(None);
+        }
+        self.habit.skip(buckets.saturating_sub(window));
+    }
+
+    /// Judges the window anew.
+    fn judge(&mut self, bounds: Option<Bounds>) {
+        let growth = Growth::of(&self.minima);
+        let (now, stands) = growth.zip(bounds).map_or_else(Default::default, |(growth, bounds)| {
+            let past = self.habit.past();
+            self.rate = growth.slope / self.scale as f64;
+            let stands = self.verdict == Verdict::Steady || self.still_holds(&growth, past);
+            if self.grows(&growth, bounds, past) || (self.verdict > Verdict::Steady && stands) {
+                self.middle = growth.middle;
+            }
+            (self.look(&growth, bounds, past), stands)
+        });
+        for (count, verdict) in self.begins.iter_mut().zip([Verdict::Growing, Verdict::Leak]) {
+            *count = if now >= verdict { count.saturating_add(1) } else { 0 };
+            if *count >= BEGIN {
+                self.verdict = self.verdict.max(verdict);
+            }
+        }
+        self.ends = if now >= self.verdict || stands { 0 } else { self.ends.saturating_add(1) };
+        if self.ends >= END {
+            let middle = if now > Verdict::Steady { self.middle } else { 0 };
+            (self.verdict, self.ends, self.middle) = (now, 0, middle);
+        }
+    }
+
+    fn look(&self, growth: &Growth, bounds: Bounds, past: Past) -> Verdict {
+        if !self.grows(growth, bounds, past) {
+            return Verdict::Steady;
+        }
+        let is_old = self.habit.age().saturating_mul(self.scale) >= DAY || self.length() >= DAY;
+        let is_leak = self.length() >= LONG_ENOUGH && is_old && has_passed(growth, past, NEWS, true);
+        if is_leak { Verdict::Leak } else { Verdict::Growing }
+    }
+
+    fn grows(&self, growth: &Growth, bounds: Bounds, past: Past) -> bool {
+        let [first, middle, last] = growth.thirds;
+        let rises = growth.slope > 0.0 && first > 0.0 && middle > 0.0 && last > 0.0;
+        let goes_on = last >= NOT_SLOWER * first.max(growth.slope) && growth.last >= growth.middle;
+        let left = seconds_until(bounds.room, growth.slope / self.scale as f64).unwrap_or(f64::INFINITY);
+        let matters = left <= FAR.min(FORESIGHT * self.length() as f64) && growth.gain() * SHARE >= bounds.limit as f64;
+        rises && goes_on && matters && growth.significance >= SIGNIFICANT && has_passed(growth, past, NEWS, false)
+    }
+
+    /// Whether a verdict that stands is not to end: less is asked of it than of one that begins.
+    fn still_holds(&self, growth: &Growth, past: Past) -> bool {
+        let [_, _, last] = growth.thirds;
+        growth.slope > 0.0
+            && growth.significance >= STILL_SIGNIFICANT
+            && last >= STILL_NOT_SLOWER * growth.slope
+            && growth.last >= growth.middle
+            && has_passed(growth, past, STILL_NEWS, self.verdict == Verdict::Leak)
+    }
+}
+
+/// Whether enough of the growth is new.
+fn has_passed(growth: &Growth, past: Past, part: f64, is_leak: bool) -> bool {
+    let news = growth.level as f64 - past.high as f64;
+    let swing = if is_leak { past.fall as f64 } else { 0.0 };
+    news >= part * growth.gain().max(swing)
+}
+
+/// The windows, and what they say together.
+#[derive(Debug)]
+pub struct Trend {
+    unit: Duration,
+    begun: Option<Moment>,
+    /// The open unit: its number, its end, its minimum.
+    number: u64,
+    end: Moment,
+    low: u64,
+    horizons: [Horizon; HORIZONS.len()],
+    verdict: Verdict,
+}
+
+impl Trend {
+    /// Nothing is known yet. `unit` is the length of the shortest span; all others are multiples of it.
+    pub fn new(unit: Duration) -> Self {
+        Self {
+            unit: unit.max(Duration::from_millis(1)),
+            begun: None,
+            number: 0,
+            end: Moment::default(),
+            low: 0,
+            horizons: HORIZONS.map(|(scale, span)| Horizon::new(scale, span)),
+            verdict: Verdict::Steady,
+        }
+    }
+
+    /// What is the case now.
+    pub const fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Takes what was gauged. Once a unit it is judged; a verdict that has changed is told.
+    pub fn add(&mut self, now: Moment, gauged: u64, bounds: Option<Bounds>) -> Option<Trending> {
+        if now < self.end {
+            self.low = self.low.min(gauged);
+            return None;
+        }
+        let Some(begun) = self.begun else {
+            (self.begun, self.end, self.low) = (Some(now), now.after(self.unit), gauged);
+            return None;
+        };
+        self.close(bounds);
+        let passed = now.since(begun).as_nanos().checked_div(self.unit.as_nanos()).unwrap_or(0);
+        self.number = u64::try_from(passed).unwrap_or(u64::MAX);
+        let rest = now.since(begun).as_nanos().checked_rem(self.unit.as_nanos()).unwrap_or(0);
+        let rest = Duration::from_nanos(u64::try_from(rest).unwrap_or(0));
+        (self.end, self.low) = (now.after(self.unit.saturating_sub(rest)), gauged);
+        self.change(bounds)
+    }
+
+    fn close(&mut self, bounds: Option<Bounds>) {
+        for horizon in &mut self.horizons {
+            if horizon.add(self.number, self.low) {
+                horizon.judge(bounds);
+            }
+        }
+    }
+
+    fn change(&mut self, bounds: Option<Bounds>) -> Option<Trending> {
+        let verdict = self.horizons.iter().map(|horizon| horizon.verdict).max().unwrap_or_default();
+        if std::mem::replace(&mut self.verdict, verdict) == verdict {
+            return None;
+        }
+        let found = self.horizons.iter().rev().find(|horizon| horizon.verdict == verdict)?;
+        let unit = self.unit.as_secs_f64();
+        let rate = if verdict == Verdict::Steady { 0.0 } else { found.rate / unit };
+        let length = u32::try_from(found.length()).unwrap_or(u32::MAX);
+        Some(Trending {
+            verdict,
+            rate,
+            time_to_limit: bounds.and_then(|bounds| seconds_until(bounds.room, rate)),
+            horizon: self.unit.saturating_mul(length),
+        })
+    }
+}
