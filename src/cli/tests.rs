@@ -93,6 +93,7 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("redact", "true", |config| config.heavy.redact.to_string(), "true"),
     ("live", "true", |config| config.heavy.live.to_string(), "true"),
     ("baseline-after", "1min", |config| format!("{:?}", config.baseline_after), "60s"),
+    ("on-leak", "capture", |config| format!("{:?}", config.on_leak), "Capture"),
     ("helpers", "python", |config| format!("{:?}", config.helpers), "Helpers { python: true }"),
     ("traceback-frames", "7", |config| config.traceback_frames.to_string(), "7"),
     ("dir", "/a/./b/", |config| format!("{:?}", config.dir), r#""/a/b""#),

@@ -12,6 +12,7 @@ use crate::cgroup::source::{Depth, Source};
 use crate::cli::{check_ascending, check_dir};
 use crate::config::{Config, Hook, Recipes};
 use crate::engine::Engine;
+use crate::engine::trend;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
 use crate::injected;
 use crate::supervisor::app::App;
@@ -213,6 +214,8 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
         hooks: config.hooks.iter().map(|hook| hook.stage).collect(),
         evidence: config.capture.is_some(),
         baseline_after: config.baseline_after,
+        on_leak: config.on_leak,
+        trend_unit: trend::UNIT,
         hook_timeout: config.hook_timeout,
         cooldown: config.cooldown,
         max_captures: config.max_captures,

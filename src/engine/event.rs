@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::looks::LastLooks;
 use super::settings::Stage;
+use super::trend::{Trending, Verdict};
 use crate::cgroup::reading::{Reading, Stat};
 pub use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
@@ -147,6 +148,8 @@ pub enum Command {
 pub enum StopReason {
     /// At the present rate the limit is nearer than the grace period plus 5 s.
     Urgent,
+    /// It leaks, and nothing will make it better.
+    Leak,
     /// Too little room is left to shut down in.
     Floor,
     /// The user wants the plain threshold.
@@ -281,6 +284,16 @@ pub enum Note {
         /// After this long.
         #[serde(serialize_with = "seconds")]
         after: Duration,
+    },
+    /// What the trend says has changed.
+    Verdict {
+        /// What it said before.
+        from: Verdict,
+        /// What it says, and why.
+        #[serde(flatten)]
+        trending: Trending,
+        /// What was seen.
+        sample: Sample,
     },
     /// The limit changed.
     LimitChanged {

@@ -347,6 +347,7 @@ fn round(value: &mut Value) {
 fn reason(name: &str) -> &'static str {
     match name {
         "urgent" => "it would have reached the limit before it could leave",
+        "leak" => "it leaked",
         "floor" => "too little room was left to shut down in",
         "level" => "it was above the stop threshold",
         _ => "its memory was high",

@@ -806,6 +806,7 @@ impl Supervisor {
                 self.last_sample = *sample;
                 self.reason = match reason {
                     StopReason::Urgent => "urgent",
+                    StopReason::Leak => "leak",
                     StopReason::Floor => "floor",
                     StopReason::Level => "level",
                 };

@@ -19,6 +19,8 @@ pub struct Past {
     pub high: u64,
     /// By how much it has come down again: what goes up by that and comes back is no leak.
     pub fall: u64,
+    /// By how much the lowest point of a span lay below that of an earlier one: the swing of days, without what is quicker.
+    pub swing: u64,
 }
 
 /// The minima that have left the window, in spans of so many.
@@ -82,10 +84,16 @@ impl Habit {
 
     /// What is remembered.
     pub fn past(&self) -> Past {
-        self.slots.iter().flatten().fold(Past::default(), |past, slot| Past {
-            high: past.high.max(slot.high),
-            fall: past.fall.max(slot.fall).max(past.high.saturating_sub(slot.low)),
-        })
+        let (mut past, mut highest_low) = (Past::default(), 0u64);
+        for slot in self.slots.iter().flatten() {
+            past = Past {
+                high: past.high.max(slot.high),
+                fall: past.fall.max(slot.fall).max(past.high.saturating_sub(slot.low)),
+                swing: past.swing.max(highest_low.saturating_sub(slot.low)),
+            };
+            highest_low = highest_low.max(slot.low);
+        }
+        past
     }
 }
 
@@ -99,14 +107,26 @@ mod tests {
         habit.past()
     }
 
+    fn high_and_fall(values: &[u64], span: u64) -> (u64, u64) {
+        let Past { high, fall, .. } = past(values, span);
+        (high, fall)
+    }
+
     #[test]
     fn the_peak_and_the_deepest_fall_are_known_wherever_spans_begin() {
         for span in 1..8 {
             assert_eq!(past(&[], span), Past::default());
-            assert_eq!(past(&[10, 20, 90], span), Past { high: 90, fall: 0 }, "a rise is no fall");
-            assert_eq!(past(&[10, 90, 30, 60, 20, 40], span), Past { high: 90, fall: 70 });
-            assert_eq!(past(&[50, 20, 95, 90, 70], span), Past { high: 95, fall: 30 });
+            assert_eq!(high_and_fall(&[10, 20, 90], span), (90, 0), "a rise is no fall");
+            assert_eq!(high_and_fall(&[10, 90, 30, 60, 20, 40], span), (90, 70));
+            assert_eq!(high_and_fall(&[50, 20, 95, 90, 70], span), (95, 30));
         }
+    }
+
+    #[test]
+    fn a_swing_is_what_the_lowest_points_of_spans_do() {
+        let days = [30, 90, 40, 85, 10, 70, 35, 95];
+        assert_eq!((past(&days, 2).swing, past(&days, 2).fall), (30, 80));
+        assert_eq!(past(&[10, 20, 30], 1).swing, 0);
     }
 
     #[test]
@@ -116,13 +136,13 @@ mod tests {
         for _ in 0..63 {
             habit.add(Some(9));
         }
-        assert_eq!(habit.past(), Past { high: 500, fall: 491 });
+        assert_eq!((habit.past().high, habit.past().fall), (500, 491));
         for _ in 0..4 {
             habit.add(Some(9));
         }
-        assert_eq!((habit.past(), habit.age()), (Past { high: 9, fall: 0 }, 68));
+        assert_eq!((habit.past(), habit.age()), (Past { high: 9, ..Past::default() }, 68));
         habit.skip(20);
-        assert_eq!((habit.past(), habit.age()), (Past { high: 9, fall: 0 }, 88));
+        assert_eq!((habit.past(), habit.age()), (Past { high: 9, ..Past::default() }, 88));
         habit.skip(u64::MAX);
         assert_eq!((habit.past(), habit.age()), (Past::default(), u64::MAX));
     }
@@ -135,6 +155,6 @@ mod tests {
         assert_eq!(habit.age(), 0);
         habit.add(Some(1));
         habit.add(None);
-        assert_eq!((habit.age(), habit.past()), (2, Past { high: 1, fall: 0 }));
+        assert_eq!((habit.age(), habit.past()), (2, Past { high: 1, ..Past::default() }));
     }
 }

@@ -1,7 +1,7 @@
 //! The trend: whether memory grows, and whether that is a leak.
 //!
 //! What is compared are minima: of each span of time only the lowest point counts, so that the saw tooth of a collector cancels
-//! out. Thirty of them make a window, and there are windows of ten minutes to five days ([`HORIZONS`]). A window grows if the
+//! out. Thirty of them make a window, and there are windows of one hour to five days ([`HORIZONS`]). A window grows if the
 //! slope between its points is positive (Theil and Sen), if that is no chance (Mann and Kendall), if each third of it rises and
 //! the last one hardly less than the others (a warm-up becomes slower), if it has passed what was the habit before, and if it
 //! would matter before long.
@@ -22,7 +22,7 @@ use serde::{Serialize, Serializer};
 use super::rate::seconds_until;
 use super::time::Moment;
 use habit::{Habit, Past};
-use statistics::{Growth, Minima, WINDOW};
+use statistics::{Growth, Minima, WINDOW, is_higher};
 
 /// What the trend says; in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,26 +68,33 @@ pub struct Trending {
 }
 
 /// The length of the shortest span of which the minimum is taken.
-pub const UNIT: Duration = Duration::from_secs(20);
+pub const UNIT: Duration = Duration::from_secs(60);
 
 /// Units in a day.
-const DAY: u64 = 24 * 180;
+const DAY: u64 = 24 * 60;
 
 /// How many units make a bucket of each horizon, and how many buckets a span of its [`Habit`], which remembers 32 of them:
-/// eight days at least, as one week differs less from another than one day does. The windows: 10 min, 1 h, 4 h, 1 d, 5 d.
-const HORIZONS: [(u64, u64); 5] = [(1, 1080), (6, 180), (24, 45), (144, 15), (720, 7)];
+/// eight days at least, as one week differs less from another than one day does. The windows: 1 h, 4 h, 1 d, 5 d.
+const HORIZONS: [(u64, u64); 4] = [(2, 180), (8, 45), (48, 15), (240, 7)];
 
 /// A leak wants a window of at least so many units: four hours. Shorter ones can hold a batch.
-const LONG_ENOUGH: u64 = WINDOW as u64 * 24;
+const LONG_ENOUGH: u64 = WINDOW as u64 * 8;
 
-/// A one-sided chance of 0.5%.
-const SIGNIFICANT: f64 = 2.58;
+/// Thirty points by chance reach this once in 30,000 times. What wanders, and so is not by chance, does so far more often; a
+/// straight line has 7.8.
+const SIGNIFICANT: f64 = 4.0;
 
-/// What holds a verdict that stands: 5%.
-const STILL_SIGNIFICANT: f64 = 1.645;
+/// What holds a verdict that stands.
+const STILL_SIGNIFICANT: f64 = 2.58;
 
 /// The last third rises at least this much of what the first one does, and the whole: a warm-up does not for long.
 const NOT_SLOWER: f64 = 0.4;
+
+/// Each third of a leak rises at least this much of what the whole does.
+const EVEN: f64 = 0.2;
+
+/// Of a leak's five steps two are at most this much of the whole: what has grown once or twice has not leaked.
+const LUMPS: f64 = 0.65;
 
 /// The same while a verdict stands.
 const STILL_NOT_SLOWER: f64 = 0.2;
@@ -102,15 +109,20 @@ const FAR: f64 = 30.0 * DAY as f64;
 /// It also takes so many parts of the limit, one of them, to have been gained in the window.
 const SHARE: f64 = 100.0;
 
-/// This much of what the window has gained must lie above all that was known before; of a leak also this much of the deepest
-/// fall that was known.
+/// This much of what the window has gained must lie above all that was known before.
 const NEWS: f64 = 0.5;
 
 /// The same while a verdict stands.
 const STILL_NEWS: f64 = 0.25;
 
+/// Of a leak also this much of the deepest fall that was known, and of the swing from day to day; of that more as long as less
+/// than a week is known. The first Monday of an app that was started on a weekend rises far above what was known.
+const FALLS: f64 = 0.5;
+const SWINGS: f64 = 0.5;
+const FIRST_SWINGS: f64 = 3.0;
+
 /// How many judgements in a row it takes to begin, and to end.
-const BEGIN: u32 = 2;
+const BEGIN: u32 = 3;
 const END: u32 = 5;
 
 /// What is left below the limit, and the limit; bytes.
@@ -218,7 +230,8 @@ impl Horizon {
 
     /// Judges the window anew.
     fn judge(&mut self, bounds: Option<Bounds>) {
-        let growth = Growth::of(&self.minima);
+        // Most windows do not grow, and that is seen at a glance.
+        let growth = if self.verdict > Verdict::Steady || is_higher(&self.minima) { Growth::of(&self.minima) } else { None };
         let (now, stands) = growth.zip(bounds).map_or_else(Default::default, |(growth, bounds)| {
             let past = self.habit.past();
             self.rate = growth.slope / self.scale as f64;
@@ -245,8 +258,11 @@ impl Horizon {
         if !self.grows(growth, bounds, past) {
             return Verdict::Steady;
         }
-        let is_old = self.habit.age().saturating_mul(self.scale) >= DAY || self.length() >= DAY;
-        let is_leak = self.length() >= LONG_ENOUGH && is_old && has_passed(growth, past, NEWS, true);
+        let is_old = self.known() >= DAY || self.length() >= DAY;
+        let is_even = growth.thirds.iter().all(|third| *third >= EVEN * growth.slope) && growth.lumps <= LUMPS;
+        let swings = if self.known() < DAY.saturating_mul(7) { FIRST_SWINGS } else { SWINGS };
+        let is_new = self.length() >= DAY || news(growth, past) >= (FALLS * past.fall as f64).max(swings * past.swing as f64);
+        let is_leak = self.length() >= LONG_ENOUGH && is_old && is_even && is_new;
         if is_leak { Verdict::Leak } else { Verdict::Growing }
     }
 
@@ -256,7 +272,7 @@ impl Horizon {
         let goes_on = last >= NOT_SLOWER * first.max(growth.slope) && growth.last >= growth.middle;
         let left = seconds_until(bounds.room, growth.slope / self.scale as f64).unwrap_or(f64::INFINITY);
         let matters = left <= FAR.min(FORESIGHT * self.length() as f64) && growth.gain() * SHARE >= bounds.limit as f64;
-        rises && goes_on && matters && growth.significance >= SIGNIFICANT && has_passed(growth, past, NEWS, false)
+        rises && goes_on && matters && growth.significance >= SIGNIFICANT && news(growth, past) >= NEWS * growth.gain()
     }
 
     /// Whether a verdict that stands is not to end: less is asked of it than of one that begins.
@@ -266,15 +282,18 @@ impl Horizon {
             && growth.significance >= STILL_SIGNIFICANT
             && last >= STILL_NOT_SLOWER * growth.slope
             && growth.last >= growth.middle
-            && has_passed(growth, past, STILL_NEWS, self.verdict == Verdict::Leak)
+            && news(growth, past) >= STILL_NEWS * growth.gain()
+    }
+
+    /// How many units before the window are known.
+    fn known(&self) -> u64 {
+        self.habit.age().saturating_mul(self.scale)
     }
 }
 
-/// Whether enough of the growth is new.
-fn has_passed(growth: &Growth, past: Past, part: f64, is_leak: bool) -> bool {
-    let news = growth.level as f64 - past.high as f64;
-    let swing = if is_leak { past.fall as f64 } else { 0.0 };
-    news >= part * growth.gain().max(swing)
+/// By how much it has passed all that was known before, bytes.
+fn news(growth: &Growth, past: Past) -> f64 {
+    growth.level as f64 - past.high as f64
 }
 
 /// The windows, and what they say together.

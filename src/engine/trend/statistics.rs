@@ -23,6 +23,9 @@ pub struct Growth {
     pub thirds: [f64; 3],
     /// By how many standard deviations more pairs rise than fall (Mann and Kendall), if order were chance.
     pub significance: f64,
+    /// How much of the whole rise lies in two of five steps, those between the medians of its sixths: 0.4 of a straight line, 1
+    /// of a stair or two.
+    pub lumps: f64,
     /// The median of the middle third.
     pub middle: u64,
     /// The newest minimum.
@@ -48,6 +51,7 @@ impl Growth {
             slope: median_slope(minima)?,
             thirds,
             significance: significance(minima),
+            lumps: lumps(minima)?,
             middle: median(middle)?,
             last,
             level: median(newest)?,
@@ -58,6 +62,12 @@ impl Growth {
     pub fn gain(&self) -> f64 {
         self.slope * (WINDOW - 1) as f64
     }
+}
+
+/// Whether the newest minimum is above all of the first third: without that nothing has grown through the whole window.
+pub fn is_higher(minima: &Minima) -> bool {
+    let highest = minima.iter().take(THIRD).flatten().max();
+    minima.last().is_some_and(|last| last.as_ref() > highest)
 }
 
 /// Every pair of measured points: how far they lie apart, and by how much the later one is higher.
@@ -90,6 +100,21 @@ fn median(minima: &[Option<u64>]) -> Option<u64> {
     let values = values.get_mut(..count).filter(|values| !values.is_empty())?;
     let (_, median, _) = values.select_nth_unstable(count / 2);
     Some(*median)
+}
+
+fn lumps(minima: &Minima) -> Option<f64> {
+    let mut levels = minima.chunks_exact(THIRD / 2).map(median);
+    let first = levels.next()?? as f64;
+    let (mut last, mut two) = (first, [0.0f64; 2]);
+    for level in levels {
+        let level = level? as f64;
+        let [high, next] = two;
+        let step = level - last;
+        two = if step > high { [step, high] } else { [high, next.max(step)] };
+        last = level;
+    }
+    let rise = last - first;
+    Some(if rise > 0.0 { two.iter().sum::<f64>() / rise } else { 1.0 })
 }
 
 /// Ties make the deviation smaller than what is taken for it here, and the result too small: the safe side.
@@ -134,6 +159,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stair_is_all_lump_and_a_ramp_none() {
+        let lumps = |value: fn(u64) -> u64| Growth::of(&window(value)).unwrap().lumps;
+        assert_eq!(lumps(|at| 5 * at), 0.4);
+        assert_eq!(lumps(|at| if at < 17 { 10 } else { 90 }), 1.0);
+        assert_eq!(lumps(|at| at / 10), 1.0);
+        assert_eq!(lumps(|_| 7), 1.0);
+    }
+
+    #[test]
     fn what_was_not_measured_is_left_out_and_too_little_says_nothing() {
         let mut minima = window(|at| 7 * at);
         for at in [0, 3, 4, 12, 15, 20, 23] {
@@ -158,7 +192,7 @@ mod tests {
         #[test]
         fn no_number_is_hostile(minima in minima()) {
             if let Some(growth) = Growth::of(&minima) {
-                let all = [growth.slope, growth.significance, growth.gain()];
+                let all = [growth.slope, growth.significance, growth.gain(), growth.lumps];
                 prop_assert!(all.iter().chain(&growth.thirds).all(|number| number.is_finite()), "{growth:?}");
                 prop_assert!(growth.significance.abs() < 8.0);
             }
