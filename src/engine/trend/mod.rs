@@ -258,10 +258,13 @@ impl Horizon {
         if !self.grows(growth, bounds, past) {
             return Verdict::Steady;
         }
-        let is_old = self.known() >= DAY || self.length() >= DAY;
+        // A whole day, and the morning after it.
+        let is_old = self.known() >= DAY.saturating_add(LONG_ENOUGH) || self.length() >= DAY;
         let is_even = growth.thirds.iter().all(|third| *third >= EVEN * growth.slope) && growth.lumps <= LUMPS;
         let swings = if self.known() < DAY.saturating_mul(7) { FIRST_SWINGS } else { SWINGS };
-        let is_new = self.length() >= DAY || news(growth, past) >= (FALLS * past.fall as f64).max(swings * past.swing as f64);
+        let habit = (FALLS * past.fall as f64).max(swings * past.swing as f64);
+        // In a window of a day the day cancels out.
+        let is_new = self.length() >= DAY || news(growth, past) >= habit;
         let is_leak = self.length() >= LONG_ENOUGH && is_old && is_even && is_new;
         if is_leak { Verdict::Leak } else { Verdict::Growing }
     }
@@ -370,5 +373,204 @@ impl Trend {
             time_to_limit: bounds.and_then(|bounds| seconds_until(bounds.room, rate)),
             horizon: self.unit.saturating_mul(length),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const LIMIT: u64 = 1000 * MIB;
+    const MINUTES_OF_DAY: u64 = 24 * 60;
+
+    fn bounds(gauged: u64) -> Option<Bounds> {
+        Some(Bounds { limit: LIMIT, room: LIMIT.saturating_sub(gauged) })
+    }
+
+    fn at(minute: u64) -> Moment {
+        Moment::default().after(Duration::from_secs(60 * minute))
+    }
+
+    /// The verdicts, and the minutes in which they were given, of a life that is looked at four times a minute where `gauged`
+    /// tells anything.
+    fn verdicts(minutes: u64, gauged: impl Fn(u64) -> Option<u64>) -> Vec<(u64, Trending)> {
+        let mut trend = Trend::new(UNIT);
+        let looks = (0..minutes * 4).map(|quarter| (quarter / 4, Duration::from_secs(15 * quarter)));
+        looks
+            .filter_map(|(minute, since)| {
+                let gauged = gauged(minute)?;
+                let said = trend.add(Moment::default().after(since), gauged, bounds(gauged))?;
+                Some((minute, said))
+            })
+            .collect()
+    }
+
+    fn names(verdicts: &[(u64, Trending)]) -> Vec<&'static str> {
+        verdicts.iter().map(|(_, said)| said.verdict.name()).collect()
+    }
+
+    /// From 200 MiB, 10 MiB an hour.
+    fn leak(minute: u64) -> u64 {
+        200 * MIB + minute * 10 * MIB / 60
+    }
+
+    #[test]
+    fn growth_is_told_within_the_hour_and_called_a_leak_after_a_day() {
+        let said = verdicts(28 * 60, |minute| Some(leak(minute)));
+        assert_eq!(names(&said), ["growing", "leak"]);
+        let [(growing, _), (leaks, leak)] = said[..] else { panic!("{said:?}") };
+        assert!((60..4 * 60).contains(&growing) && (22 * 60..26 * 60).contains(&leaks), "{said:?}");
+        assert!((leak.rate / (10.0 * MIB as f64 / 3600.0) - 1.0).abs() < 0.01, "{leak:?}");
+        let room = (LIMIT - self::leak(leaks)) as f64;
+        assert!((leak.time_to_limit.unwrap() * leak.rate / room - 1.0).abs() < 0.01, "{leak:?}");
+        assert_eq!(leak.horizon, Duration::from_secs(24 * 3600));
+    }
+
+    #[test]
+    fn with_a_day_known_a_leak_is_one_within_four_hours() {
+        let start = 30 * 60;
+        let said = verdicts(start + 6 * 60, |minute| Some(leak(minute.saturating_sub(start))));
+        assert_eq!(names(&said), ["growing", "leak"]);
+        assert!(said[1].0 - start <= 270, "{said:?}");
+        assert_eq!(said[1].1.horizon, Duration::from_secs(4 * 3600));
+    }
+
+    #[test]
+    fn a_sudden_fall_ends_a_verdict_within_minutes_and_what_comes_back_is_no_news() {
+        // A worker that held 150 MiB is replaced after 30 hours and comes to where it was.
+        let restart = 30 * 60;
+        let said = verdicts(restart + 14 * 60, |minute| {
+            Some(if minute < restart { leak(minute) } else { leak(minute) - 150 * MIB })
+        });
+        assert_eq!(names(&said), ["growing", "leak", "steady"]);
+        assert!(said[2].0 - restart <= 2, "{said:?}");
+        assert_eq!((said[2].1.rate, said[2].1.time_to_limit), (0.0, None));
+    }
+
+    #[test]
+    fn growth_that_has_ended_is_steady_again() {
+        let said = verdicts(60 * 60, |minute| Some(leak(minute.min(30 * 60))));
+        assert_eq!(names(&said), ["growing", "leak", "steady"]);
+        assert!(said[2].0 < 30 * 60 + 15 * 60, "{said:?}");
+    }
+
+    #[test]
+    fn hours_in_which_nothing_was_seen_make_no_growth_and_hide_none() {
+        for gap in [7 * 60, 2 * 60 + 7, 3] {
+            let seen = |minute: u64| !(10 * 60..10 * 60 + gap).contains(&minute);
+            let said = verdicts(40 * 60, |minute| seen(minute).then(|| leak(minute)));
+            assert_eq!(said.last().unwrap().1.verdict, Verdict::Leak, "{gap} {said:?}");
+            let said = verdicts(40 * 60, |minute| seen(minute).then_some(if minute < 600 { 300 * MIB } else { 330 * MIB }));
+            assert_eq!(names(&said), [""; 0], "one step, {gap}");
+        }
+        let mut trend = Trend::new(UNIT);
+        for minute in [0, 1, 2, 50_000_000, 50_000_001, u64::MAX / 60_000_000_000] {
+            assert_eq!(trend.add(at(minute), minute, bounds(0)), None);
+        }
+    }
+
+    #[test]
+    fn a_limit_that_changes_changes_the_forecast_alone() {
+        let mut trend = Trend::new(UNIT);
+        let mut said = Vec::new();
+        for minute in 0..40 * 60 {
+            let limit = if minute < 20 * 60 { LIMIT } else { 2 * LIMIT };
+            let bounds = Bounds { limit, room: limit - leak(minute) };
+            said.extend(trend.add(at(minute), leak(minute), Some(bounds)).map(|change| (minute, change)));
+        }
+        assert_eq!(names(&said), ["growing", "leak"]);
+        assert!(said[1].1.time_to_limit.unwrap() > 140.0 * 3600.0, "{said:?}");
+        assert_eq!(verdicts(40 * 60, |_| Some(0)), []);
+    }
+
+    #[test]
+    fn without_a_limit_there_is_no_verdict_and_one_that_stands_ends() {
+        let mut trend = Trend::new(UNIT);
+        let said: Vec<_> = (0..60 * 60)
+            .filter_map(|minute| trend.add(at(minute), leak(minute), bounds(0).filter(|_| minute < 28 * 60)))
+            .map(|said| said.verdict)
+            .collect();
+        assert_eq!(said, [Verdict::Growing, Verdict::Leak, Verdict::Steady]);
+    }
+
+    #[test]
+    fn what_would_take_months_is_not_told() {
+        // 0.02 MiB an hour: 1% of the limit in three weeks.
+        assert_eq!(verdicts(8 * MINUTES_OF_DAY, |minute| Some(200 * MIB + minute * MIB / 3000)), []);
+    }
+
+    fn life() -> impl Strategy<Value = Vec<(u64, u64)>> {
+        let pause = prop_oneof![20 => 0u64..120, 1 => 0u64..400_000, 1 => Just(0)];
+        let bytes = prop_oneof![8 => 0u64..2 * LIMIT, 1 => Just(0), 1 => Just(u64::MAX)];
+        proptest::collection::vec((pause, bytes), 1..3000)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_comes_is_answered(life in life(), unit in 1u64..60_000, limit in prop_oneof![Just(0), Just(LIMIT), Just(u64::MAX)]) {
+            let mut trend = Trend::new(Duration::from_millis(unit));
+            let (mut now, mut verdict) = (Moment::default(), Verdict::Steady);
+            for (seconds, gauged) in life {
+                now = now.after(Duration::from_secs(seconds));
+                if let Some(said) = trend.add(now, gauged, Some(Bounds { limit, room: limit.saturating_sub(gauged) })) {
+                    prop_assert!(said.verdict != verdict && said.rate.is_finite());
+                    prop_assert_eq!(said.rate > 0.0, said.verdict > Verdict::Steady);
+                    prop_assert!(said.time_to_limit.is_none_or(|left| left >= 0.0));
+                    verdict = said.verdict;
+                }
+            }
+        }
+
+        #[test]
+        fn what_never_grows_is_steady(steps in proptest::collection::vec((0u64..2 * MIB, 0u64..200 * MIB), 2900)) {
+            // Lower and lower, with anything above it three times in four.
+            let mut low = LIMIT;
+            let lows: Vec<(u64, u64)> = steps.iter().map(|(down, tooth)| {
+                low = low.saturating_sub(*down);
+                (low, *tooth)
+            }).collect();
+            let mut trend = Trend::new(UNIT);
+            for (minute, (low, tooth)) in lows.iter().enumerate() {
+                for (second, gauged) in [(0, *low + tooth), (20, *low), (40, *low + tooth / 2)] {
+                    let now = at(minute as u64).after(Duration::from_secs(second));
+                    prop_assert_eq!(trend.add(now, gauged, bounds(gauged)), None);
+                }
+            }
+        }
+
+        #[test]
+        fn where_it_begins_does_not_matter(
+            noise in proptest::collection::vec(0u64..8 * MIB, 36 * 60),
+            slope in 0u64..20,
+            shift in 0u64..1 << 40,
+        ) {
+            let said = |shift: u64| -> Vec<Trending> {
+                let mut trend = Trend::new(UNIT);
+                let room = Some(Bounds { limit: LIMIT, room: LIMIT / 2 });
+                let gauged = |minute: u64| shift + noise[minute as usize] + minute * slope * MIB / 60;
+                (0..36 * 60).filter_map(|minute| trend.add(at(minute), gauged(minute), room)).collect()
+            };
+            prop_assert_eq!(said(0), said(shift));
+        }
+
+        #[test]
+        fn a_steeper_leak_is_found_no_later(noise in proptest::collection::vec(0u64..2 * MIB, 30 * 60), slope in 4u64..20) {
+            let found = |slope: u64| {
+                let mut trend = Trend::new(UNIT);
+                let room = Some(Bounds { limit: LIMIT, room: LIMIT / 2 });
+                let gauged = |minute: u64| noise[minute as usize] + minute * slope * MIB / 60;
+                (0..30 * 60).find(|minute| {
+                    trend.add(at(*minute), gauged(*minute), room);
+                    trend.verdict() == Verdict::Leak
+                })
+            };
+            let (slow, fast) = (found(slope), found(2 * slope));
+            prop_assert!(slow.is_some() && fast.is_some() && fast <= slow, "{slow:?} {fast:?}");
+        }
     }
 }

@@ -148,11 +148,7 @@ struct Said {
 }
 
 impl Said {
-    fn first(&self, verdict: Verdict) -> Option<f64> {
-        self.changes.iter().find(|(_, said)| said.verdict == verdict).map(|(hours, _)| *hours)
-    }
-
-    /// The same after so many hours.
+    /// When this or more was first said, in hours after `start`.
     fn first_after(&self, start: f64, verdict: Verdict) -> Option<f64> {
         let later = self.changes.iter().find(|(hours, said)| *hours >= start && said.verdict >= verdict);
         later.map(|(hours, _)| hours - start)
@@ -308,7 +304,6 @@ fn rates(kind: &Kind, noise: f64, seeds: u64, seconds: f64) -> Rates {
         let life = (kind.make)(&mut chance);
         let said = live(life, kind.hours, seconds, noise, &mut chance);
         let first = |verdict| said.first_after(start, verdict).filter(|after| *after <= within);
-        if kind.leaks.is_none() && kind.target.is_some() && first(Verdict::Leak).is_some() { eprintln!("{} seed {seed} noise {noise}: {:?}", kind.name, said.changes); }
         leaks.extend(first(Verdict::Leak));
         growing += usize::from(first(Verdict::Growing).is_some());
         most = most.max(said.changes.len());
@@ -325,20 +320,71 @@ fn rates(kind: &Kind, noise: f64, seeds: u64, seconds: f64) -> Rates {
 
 const NOISES: [f64; 4] = [0.0005, 0.002, 0.005, 0.01];
 
+/// Up to here targets hold.
+const USUAL: f64 = 0.005;
+
+impl Kind {
+    /// Whether these lives went as they should.
+    fn is_met(&self, leak: f64) -> bool {
+        self.target.is_none_or(|target| if self.leaks.is_some() { leak >= target } else { leak <= target })
+    }
+}
+
+#[test]
+fn a_few_lives_of_each_kind_go_as_they_should() {
+    for kind in KINDS.iter().filter(|kind| kind.target.is_some()) {
+        let rates = rates(kind, 0.002, 8, SECONDS);
+        assert!(kind.is_met(rates.leak), "{}: {}% are called a leak", kind.name, rates.leak);
+        assert!(rates.most_changes <= 16, "{}: flaps {} times", kind.name, rates.most_changes);
+    }
+}
+
 /// Prints the table of bench/RESULTS.md. `VERDICT_SEEDS` is how many lives each kind has.
 #[test]
 #[ignore = "takes minutes; bench/verdict runs it"]
 fn table() {
     let seeds: u64 = std::env::var("VERDICT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
     let only = std::env::var("VERDICT_ONLY").unwrap_or_default();
-    println!("| {seeds} lives each | {} | called a leak after | most verdicts |", NOISES.map(percent).join(" | "));
-    println!("|---|{}---:|---:|", "---:|".repeat(NOISES.len()));
+    println!("| {seeds} lives in each cell | {} | found after | most verdicts | target |", NOISES.map(percent).join(" | "));
+    println!("|---|{}---:|---:|---|", "---:|".repeat(NOISES.len()));
     for kind in KINDS.iter().filter(|kind| kind.name.contains(&only)) {
         let rates = NOISES.map(|noise| rates(kind, noise, seeds, SECONDS));
-        let cells = rates.each_ref().map(|rates| format!("{:.0} / {:.0}", rates.leak, rates.growing)).join(" | ");
+        let cells = rates.each_ref().map(|rates| format!("{:.1} / {:.0}", rates.leak, rates.growing)).join(" | ");
         let after = rates.get(1).and_then(|rates| rates.after).map_or(String::new(), |hours| format!("{hours:.1} h"));
         let most = rates.iter().map(|rates| rates.most_changes).max().unwrap_or(0);
-        println!("| {} | {cells} | {after} | {most} |", kind.name);
+        let usual = || rates.iter().zip(NOISES).filter(|(_, noise)| *noise <= USUAL);
+        let is_met = usual().all(|(rates, _)| kind.is_met(rates.leak));
+        let target = kind.target.map_or(String::new(), |target| {
+            let sign = if kind.leaks.is_some() { "≥ " } else { "" };
+            format!("{sign}{target}%: {}", if is_met { "met" } else { "missed" })
+        });
+        println!("| {} | {cells} | {after} | {most} | {target} |", kind.name);
+    }
+}
+
+/// What one judgement costs: prints microseconds.
+#[test]
+#[ignore = "measures; bench/verdict runs it"]
+fn cost() {
+    let mut chance = Chance(1);
+    let noise: Vec<u64> = (0..1 << 16).map(|_| chance.next() >> 42).collect();
+    for (name, slope) in [("flat", 0u64), ("leak", 3000)] {
+        let mut trend = Trend::new(UNIT);
+        let began = std::time::Instant::now();
+        let minutes = 40u64 * 24 * 60;
+        for minute in 0..minutes {
+            let gauged = noise[minute as usize % noise.len()] + minute * slope;
+            let bounds = Bounds { limit: LIMIT, room: LIMIT / 2 };
+            trend.add(Moment::default().after(Duration::from_secs(60 * minute)), gauged, Some(bounds));
+        }
+        let judged = began.elapsed().as_secs_f64() * 1e6 / minutes as f64;
+        let began = std::time::Instant::now();
+        let last = Moment::default().after(Duration::from_secs(60 * (minutes - 1)));
+        for look in 0..10_000_000u64 {
+            std::hint::black_box(trend.add(last, std::hint::black_box(look), None));
+        }
+        let looked = began.elapsed().as_secs_f64() * 1e9 / 1e7;
+        println!("cost {name}: {judged:.2} µs a minute, {looked:.1} ns a look, {} bytes", size_of::<Trend>());
     }
 }
 
