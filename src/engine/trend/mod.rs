@@ -261,11 +261,13 @@ impl Horizon {
         // A whole day, and the morning after it.
         let is_old = self.known() >= DAY.saturating_add(LONG_ENOUGH) || self.length() >= DAY;
         let is_even = growth.thirds.iter().all(|third| *third >= EVEN * growth.slope) && growth.lumps <= LUMPS;
+        // Windows of days would else go on telling of growth for hours after its end.
+        let is_alive = self.length() < DAY || growth.tail >= STILL_NOT_SLOWER * growth.slope;
         let swings = if self.known() < DAY.saturating_mul(7) { FIRST_SWINGS } else { SWINGS };
         let habit = (FALLS * past.fall as f64).max(swings * past.swing as f64);
         // In a window of a day the day cancels out.
         let is_new = self.length() >= DAY || news(growth, past) >= habit;
-        let is_leak = self.length() >= LONG_ENOUGH && is_old && is_even && is_new;
+        let is_leak = self.length() >= LONG_ENOUGH && is_old && is_even && is_alive && is_new;
         if is_leak { Verdict::Leak } else { Verdict::Growing }
     }
 

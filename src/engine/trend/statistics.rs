@@ -21,6 +21,8 @@ pub struct Growth {
     pub slope: f64,
     /// The slope within each third of the window.
     pub thirds: [f64; 3],
+    /// The slope of its last sixth.
+    pub tail: f64,
     /// By how many standard deviations more pairs rise than fall (Mann and Kendall), if order were chance.
     pub significance: f64,
     /// How much of the whole rise lies in two of five steps, those between the medians of its sixths: 0.4 of a straight line, 1
@@ -46,10 +48,12 @@ impl Growth {
             *slope = median_slope(third)?;
         }
         let middle = minima.chunks_exact(THIRD).nth(1)?;
+        let tail = minima.get(WINDOW.saturating_sub(THIRD / 2)..)?;
         let newest = minima.get(WINDOW.saturating_sub(3)..)?;
         Some(Self {
             slope: median_slope(minima)?,
             thirds,
+            tail: median_slope(tail)?,
             significance: significance(minima),
             lumps: lumps(minima)?,
             middle: median(middle)?,
@@ -192,7 +196,7 @@ mod tests {
         #[test]
         fn no_number_is_hostile(minima in minima()) {
             if let Some(growth) = Growth::of(&minima) {
-                let all = [growth.slope, growth.significance, growth.gain(), growth.lumps];
+                let all = [growth.slope, growth.tail, growth.significance, growth.gain(), growth.lumps];
                 prop_assert!(all.iter().chain(&growth.thirds).all(|number| number.is_finite()), "{growth:?}");
                 prop_assert!(growth.significance.abs() < 8.0);
             }
