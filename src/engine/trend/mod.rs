@@ -14,6 +14,8 @@ mod habit;
 #[cfg(test)]
 mod simulation;
 mod statistics;
+#[cfg(test)]
+mod traces;
 
 use std::time::Duration;
 
@@ -177,13 +179,13 @@ impl Horizon {
         self.scale.saturating_mul(WINDOW as u64)
     }
 
-    /// Takes the minimum of a unit. Whether a bucket is whole now.
+    /// Takes the minimum of a unit. Whether a bucket has become whole.
     fn add(&mut self, unit: u64, low: u64) -> bool {
         let bucket = unit.checked_div(self.scale).unwrap_or(0);
-        if bucket > self.bucket {
+        let is_late = bucket > self.bucket;
+        if is_late {
             self.close();
-            let missed = bucket.saturating_sub(self.bucket).saturating_sub(1);
-            self.miss(missed);
+            self.miss(bucket.saturating_sub(self.bucket).saturating_sub(1));
             self.bucket = bucket;
         }
         self.low = Some(self.low.map_or(low, |known| known.min(low)));
@@ -196,7 +198,7 @@ impl Horizon {
         if low < self.middle {
             self.fall();
         }
-        is_last
+        is_late || is_last
     }
 
     /// A sudden fall: a worker has left, or what was held was garbage. What is to be thought of it will be seen anew.
@@ -471,6 +473,20 @@ mod tests {
         let mut trend = Trend::new(UNIT);
         for minute in [0, 1, 2, 50_000_000, 50_000_001, u64::MAX / 60_000_000_000] {
             assert_eq!(trend.add(at(minute), minute, bounds(0)), None);
+        }
+    }
+
+    #[test]
+    fn who_looks_seldom_sees_the_same() {
+        for seconds in [7, 60, 61, 90, 120] {
+            let mut trend = Trend::new(UNIT);
+            let said: Vec<_> = (0..28 * 3600 / seconds)
+                .filter_map(|look| {
+                    let now = Moment::default().after(Duration::from_secs(look * seconds));
+                    trend.add(now, leak(look * seconds / 60), bounds(leak(look * seconds / 60)))
+                })
+                .collect();
+            assert_eq!(said.last().unwrap().verdict, Verdict::Leak, "{seconds}");
         }
     }
 
