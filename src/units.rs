@@ -112,6 +112,8 @@ mod tests {
             (Duration::from_secs(10), "10 s"),
             (Duration::from_secs(250), "4 min 10 s"),
             (Duration::from_secs(7500), "2 h 5 min"),
+            (Duration::from_secs(86400), "24 h 0 min"),
+            (Duration::from_secs(3 * 86400 + 7 * 3600 + 59), "3 d 7 h"),
         ] {
             assert_eq!(Span(span).to_string(), text);
         }

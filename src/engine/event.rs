@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::looks::LastLooks;
 use super::settings::Stage;
-use super::trend::{Trending, Verdict};
+use super::trend::Verdict;
 use crate::cgroup::reading::{Reading, Stat};
 pub use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
@@ -35,7 +35,7 @@ impl Serialize for HookEnd {
 }
 
 /// Times stand in records as seconds.
-pub(super) fn seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+fn seconds<S: Serializer>(span: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(span.as_secs_f64())
 }
 
@@ -287,12 +287,14 @@ pub enum Note {
     },
     /// What the trend says has changed.
     Verdict {
+        /// What it says now.
+        verdict: Verdict,
         /// What it said before.
         from: Verdict,
-        /// What it says, and why.
-        #[serde(flatten)]
-        trending: Trending,
-        /// What was seen.
+        /// How much time it looks back on.
+        #[serde(serialize_with = "seconds")]
+        horizon: Duration,
+        /// What was seen; rate and time to the limit are those over the horizon.
         sample: Sample,
     },
     /// The limit changed.

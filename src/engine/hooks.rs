@@ -245,7 +245,7 @@ mod tests {
                 Command::RunHook { run, hook: 4, stage: Stage::Capture },
             ]
         );
-        assert!(runs.running(Work::Hook(4)).is_some() && !runs.running(Work::Hook(0)).is_some() && !runs.is_empty());
+        assert!(runs.running(Work::Hook(4)).is_some() && runs.running(Work::Hook(0)).is_none() && !runs.is_empty());
         assert!(runs.any_since(run) && !runs.any_since(runs.next()));
         commands.clear();
         let end = HookEnd::Ended(Exit::Code(3));
@@ -280,7 +280,7 @@ mod tests {
         runs.start_hook(at(0), 99, Stage::Trace, TIMEOUT, &mut commands);
         let (run, end, after) = (Run(17), HookEnd::NotStarted, Duration::ZERO);
         assert_eq!(commands, [Command::Note(Note::HookEnded { run, hook: 99, end, after })]);
-        assert!(!runs.running(Work::Hook(99)).is_some());
+        assert!(runs.running(Work::Hook(99)).is_none());
         assert_eq!(runs.next(), Run(18));
     }
 

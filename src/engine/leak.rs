@@ -1,7 +1,7 @@
 //! What a verdict leads to: a note, and on request an early look at the processes. Never a stop by itself: above the stop
 //! threshold [`urgency`](super::urgency) asks for it.
 
-use super::event::{Command, Note};
+use super::event::{Command, Note, Sample};
 use super::hooks::Work;
 use super::levels::View;
 use super::settings::{OnLeak, Settings, Stage};
@@ -62,7 +62,9 @@ impl Engine {
         }
         self.watch.early.wanted = None;
         if trending.verdict != from {
-            commands.push(Command::Note(Note::Verdict { from, trending, sample: view.sample }));
+            let Trending { verdict, rate, time_to_limit, horizon } = trending;
+            let sample = Sample { rate, time_to_limit, ..view.sample };
+            commands.push(Command::Note(Note::Verdict { verdict, from, horizon, sample }));
         }
     }
 }
@@ -90,7 +92,7 @@ mod tests {
 
     fn verdicts(world: &World) -> Vec<Verdict> {
         let verdict = |command: &Command| match command {
-            Command::Note(Note::Verdict { trending, .. }) => Some(trending.verdict),
+            Command::Note(Note::Verdict { verdict, .. }) => Some(*verdict),
             _ => None,
         };
         world.log.iter().filter_map(|(_, command)| verdict(command)).collect()

@@ -203,10 +203,10 @@ impl Laws {
                 assert!(!flaps, "{from} ends within its hysteresis: {sample:?}");
                 self.stage = *stage;
             }
-            Note::Verdict { from, trending, .. } => {
-                assert!(*from == self.verdict && trending.verdict != self.verdict && !self.exited);
-                assert!((trending.rate > 0.0) == (trending.verdict > Verdict::Steady), "{trending:?}");
-                self.verdict = trending.verdict;
+            Note::Verdict { verdict, from, sample, .. } => {
+                assert!(*from == self.verdict && *verdict != self.verdict && !self.exited);
+                assert_eq!(sample.rate > 0.0, *verdict > Verdict::Steady, "{note:?}");
+                self.verdict = *verdict;
             }
             Note::Stopping { sample, reason } => {
                 assert!(*reason != StopReason::Leak || self.verdict == Verdict::Leak);

@@ -267,8 +267,12 @@ mod tests {
     fn a_step_is_no_growth_whatever_the_averages_say() {
         let mut urgency = Urgency::default();
         for millis in 0..60_000 {
-            let need =
-                urgency.need(at(millis), &view(930, 400.0 * (-(millis as f64) / 30_000.0).exp()), false, &Settings::default());
+            let need = urgency.need(
+                at(millis),
+                &view(930, 400.0 * (-(millis as f64) / 30_000.0).exp()),
+                false,
+                &Settings::default(),
+            );
             assert!(!matches!(need, Need::Stop(_)), "{millis}");
         }
         assert!(urgency.deadline().is_some());
@@ -285,8 +289,9 @@ mod tests {
             let need = urgency.need(at(tenth * 100), &view(910 + 4 * tooth, 40.0), false, &Settings::default());
             assert!(!matches!(need, Need::Stop(_)), "{tenth}");
         }
-        let needs = [0, 100, 200]
-            .map(|millis| urgency.need(at(300_000 + millis), &view(951 + millis / 25, 40.0), false, &Settings::default()));
+        let needs = [0, 100, 200].map(|millis| {
+            urgency.need(at(300_000 + millis), &view(951 + millis / 25, 40.0), false, &Settings::default())
+        });
         assert_eq!(needs, [Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]);
     }
 

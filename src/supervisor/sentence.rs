@@ -8,7 +8,7 @@ use log::Level as Loudness;
 use crate::config::Config;
 use crate::engine::event::{Exit, HookEnd, Note, Sample, StopReason};
 use crate::engine::settings::Stage;
-use crate::engine::trend::{Trending, Verdict};
+use crate::engine::trend::Verdict;
 use crate::units::{Rate, Size, Span};
 
 /// A note together with what it takes to name things.
@@ -29,7 +29,7 @@ impl Sentence<'_> {
             | Note::HookEnded { end: HookEnd::Ended(Exit::Code(0)), .. }
             | Note::EvidenceStarted { run: None, .. }
             | Note::LimitChanged { .. }
-            | Note::Verdict { trending: Trending { verdict: Verdict::Steady | Verdict::Growing, .. }, .. }
+            | Note::Verdict { verdict: Verdict::Steady | Verdict::Growing, .. }
             | Note::StopNotNeeded { .. }
             | Note::Braked { .. }
             | Note::LastLooks { .. }
@@ -113,14 +113,12 @@ impl fmt::Display for Sentence<'_> {
             Note::EvidenceCut { after, .. } => {
                 write!(out, "the look at the processes has taken {}, there is no more time: it is cut", Span(*after))
             }
-            Note::Verdict { trending: Trending { verdict: Verdict::Steady, .. }, from, sample } => {
+            Note::Verdict { verdict: Verdict::Steady, from, sample, .. } => {
                 write!(out, "the verdict is steady again, after {}: memory is at {}", from.name(), Level(sample))
             }
-            Note::Verdict { trending, sample, .. } => {
-                let (verdict, rate) = (trending.verdict.name(), Rate(trending.rate));
-                write!(out, "the verdict is {verdict}: {rate} over {}", Span(trending.horizon))?;
-                forecast(out, trending.time_to_limit)?;
-                write!(out, "; memory is at {}", Level(sample))
+            Note::Verdict { verdict, horizon, sample, .. } => {
+                let (verdict, horizon) = (verdict.name(), Span(*horizon));
+                write!(out, "the verdict is {verdict} over {horizon}: memory is at {}", Measure(sample))
             }
             Note::LimitChanged { from, to } => {
                 write!(out, "the limit changed from {} to {}", Limit(*from), Limit(*to))
@@ -179,18 +177,13 @@ impl fmt::Display for Measure<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sample = self.0;
         write!(out, "{}, {}", Level(sample), Rate(sample.rate))?;
-        forecast(out, sample.time_to_limit)
-    }
-}
-
-/// `, limit in 1.0 s`.
-fn forecast(out: &mut fmt::Formatter<'_>, time_to_limit: Option<f64>) -> fmt::Result {
-    match time_to_limit {
-        // A century is no forecast.
-        Some(seconds) if seconds < 3.15e9 => {
-            write!(out, ", limit in {}", Span(Duration::from_secs_f64(seconds.max(0.0))))
+        match sample.time_to_limit {
+            // A century is no forecast.
+            Some(seconds) if seconds < 3.15e9 => {
+                write!(out, ", limit in {}", Span(std::time::Duration::from_secs_f64(seconds.max(0.0))))
+            }
+            _ => Ok(()),
         }
-        _ => Ok(()),
     }
 }
 

@@ -56,7 +56,7 @@ impl Serialize for Verdict {
 }
 
 /// A verdict, and what it rests on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Trending {
     /// What is the case now.
     pub verdict: Verdict,
@@ -65,7 +65,6 @@ pub struct Trending {
     /// Seconds until the limit at that rate.
     pub time_to_limit: Option<f64>,
     /// How much time the verdict looks back on.
-    #[serde(serialize_with = "super::event::seconds")]
     pub horizon: Duration,
 }
 
@@ -233,7 +232,8 @@ impl Horizon {
     /// Judges the window anew.
     fn judge(&mut self, bounds: Option<Bounds>) {
         // Most windows do not grow, and that is seen at a glance.
-        let growth = if self.verdict > Verdict::Steady || is_higher(&self.minima) { Growth::of(&self.minima) } else { None };
+        let growth =
+            if self.verdict > Verdict::Steady || is_higher(&self.minima) { Growth::of(&self.minima) } else { None };
         let (now, stands) = growth.zip(bounds).map_or_else(Default::default, |(growth, bounds)| {
             let past = self.habit.past();
             self.rate = growth.slope / self.scale as f64;
@@ -264,7 +264,7 @@ impl Horizon {
         let is_old = self.known() >= DAY.saturating_add(LONG_ENOUGH) || self.length() >= DAY;
         let is_even = growth.thirds.iter().all(|third| *third >= EVEN * growth.slope) && growth.lumps <= LUMPS;
         // Windows of days would else go on telling of growth for hours after its end.
-        let is_alive = self.length() < DAY || growth.tail >= STILL_NOT_SLOWER * growth.slope;
+        let is_alive = self.length() < DAY || growth.tail >= NOT_SLOWER * growth.slope;
         let swings = if self.known() < DAY.saturating_mul(7) { FIRST_SWINGS } else { SWINGS };
         let habit = (FALLS * past.fall as f64).max(swings * past.swing as f64);
         // In a window of a day the day cancels out.
@@ -422,11 +422,11 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_told_within_the_hour_and_called_a_leak_after_a_day() {
+    fn growth_is_told_within_four_hours_and_called_a_leak_after_a_day() {
         let said = verdicts(28 * 60, |minute| Some(leak(minute)));
         assert_eq!(names(&said), ["growing", "leak"]);
         let [(growing, _), (leaks, leak)] = said[..] else { panic!("{said:?}") };
-        assert!((60..4 * 60).contains(&growing) && (22 * 60..26 * 60).contains(&leaks), "{said:?}");
+        assert!((60..=4 * 60).contains(&growing) && (22 * 60..26 * 60).contains(&leaks), "{said:?}");
         assert!((leak.rate / (10.0 * MIB as f64 / 3600.0) - 1.0).abs() < 0.01, "{leak:?}");
         let room = (LIMIT - self::leak(leaks)) as f64;
         assert!((leak.time_to_limit.unwrap() * leak.rate / room - 1.0).abs() < 0.01, "{leak:?}");
@@ -467,7 +467,8 @@ mod tests {
             let seen = |minute: u64| !(10 * 60..10 * 60 + gap).contains(&minute);
             let said = verdicts(40 * 60, |minute| seen(minute).then(|| leak(minute)));
             assert_eq!(said.last().unwrap().1.verdict, Verdict::Leak, "{gap} {said:?}");
-            let said = verdicts(40 * 60, |minute| seen(minute).then_some(if minute < 600 { 300 * MIB } else { 330 * MIB }));
+            let said =
+                verdicts(40 * 60, |minute| seen(minute).then_some(if minute < 600 { 300 * MIB } else { 330 * MIB }));
             assert_eq!(names(&said), [""; 0], "one step, {gap}");
         }
         let mut trend = Trend::new(UNIT);

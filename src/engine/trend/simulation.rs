@@ -129,8 +129,7 @@ fn wander(chance: &mut Chance, hours: f64, deviation: f64) -> impl FnMut(f64) ->
 
 /// So many steps up at any time within four days.
 fn steps(chance: &mut Chance, count: usize) -> Life {
-    let steps: Vec<(f64, f64)> =
-        (0..count).map(|_| (chance.between(0.0, 96.0), chance.between(0.02, 0.06))).collect();
+    let steps: Vec<(f64, f64)> = (0..count).map(|_| (chance.between(0.0, 96.0), chance.between(0.02, 0.06))).collect();
     plus(plus(flat(chance), collector(chance)), move |hours| {
         steps.iter().filter(|(at, _)| *at <= hours).map(|(_, height)| height).sum()
     })
@@ -274,17 +273,20 @@ const KINDS: &[Kind] = &[
     leaking("leak of 1% an hour from the start on, 6 h", (0.0, 6.0), None, |chance| {
         plus(plus(flat(chance), collector(chance)), leak(0.0, 0.01))
     }),
-    leaking("the same, 27 h", (0.0, 27.0), None, |chance| {
-        plus(plus(flat(chance), collector(chance)), leak(0.0, 0.01))
-    }),
+    leaking("the same, 27 h", (0.0, 27.0), None, |chance| plus(plus(flat(chance), collector(chance)), leak(0.0, 0.01))),
     leaking("the same after a warm-up, 36 h", (0.0, 36.0), None, |chance| {
         plus(plus(flat(chance), warm_up(chance)), leak(0.0, 0.01))
     }),
-    leaking("leak of 1% an hour, and a worker's restart takes back 3% after 3 h; 12 h", (BEFORE, 12.0), None, |chance| {
-        plus(plus(flat(chance), collector(chance)), |hours| {
-            leak(BEFORE, 0.01)(hours) - if hours >= BEFORE + 3.0 { 0.03 } else { 0.0 }
-        })
-    }),
+    leaking(
+        "leak of 1% an hour, and a worker's restart takes back 3% after 3 h; 12 h",
+        (BEFORE, 12.0),
+        None,
+        |chance| {
+            plus(plus(flat(chance), collector(chance)), |hours| {
+                leak(BEFORE, 0.01)(hours) - if hours >= BEFORE + 3.0 { 0.03 } else { 0.0 }
+            })
+        },
+    ),
 ];
 
 /// Shares in percent: called a leak, called growing or worse; and the most verdicts that a life had.
@@ -345,7 +347,10 @@ fn a_few_lives_of_each_kind_go_as_they_should() {
 fn table() {
     let seeds: u64 = std::env::var("VERDICT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(100);
     let only = std::env::var("VERDICT_ONLY").unwrap_or_default();
-    println!("| {seeds} lives in each cell | {} | found after | most verdicts | target |", NOISES.map(percent).join(" | "));
+    println!(
+        "| {seeds} lives in each cell | {} | found after | most verdicts | target |",
+        NOISES.map(percent).join(" | ")
+    );
     println!("|---|{}---:|---:|---|", "---:|".repeat(NOISES.len()));
     for kind in KINDS.iter().filter(|kind| kind.name.contains(&only)) {
         let rates = NOISES.map(|noise| rates(kind, noise, seeds, SECONDS));
