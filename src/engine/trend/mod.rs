@@ -263,23 +263,23 @@ impl Horizon {
         // A whole day, and the morning after it.
         let is_old = self.known() >= DAY.saturating_add(LONG_ENOUGH) || self.length() >= DAY;
         let is_even = growth.thirds.iter().all(|third| *third >= EVEN * growth.slope) && growth.lumps <= LUMPS;
-        // Windows of days would else go on telling of growth for hours after its end.
-        let is_alive = self.length() < DAY || growth.tail >= NOT_SLOWER * growth.slope;
         let swings = if self.known() < DAY.saturating_mul(7) { FIRST_SWINGS } else { SWINGS };
         let habit = (FALLS * past.fall as f64).max(swings * past.swing as f64);
         // In a window of a day the day cancels out.
         let is_new = self.length() >= DAY || news(growth, past) >= habit;
-        let is_leak = self.length() >= LONG_ENOUGH && is_old && is_even && is_alive && is_new;
+        let is_leak = self.length() >= LONG_ENOUGH && is_old && is_even && is_new;
         if is_leak { Verdict::Leak } else { Verdict::Growing }
     }
 
     fn grows(&self, growth: &Growth, bounds: Bounds, past: Past) -> bool {
         let [first, middle, last] = growth.thirds;
         let rises = growth.slope > 0.0 && first > 0.0 && middle > 0.0 && last > 0.0;
+        // Windows of days would else begin to tell of growth hours after its end.
+        let is_alive = self.length() < DAY || growth.tail >= NOT_SLOWER * growth.slope;
         let goes_on = last >= NOT_SLOWER * first.max(growth.slope) && growth.last >= growth.middle;
         let left = seconds_until(bounds.room, growth.slope / self.scale as f64).unwrap_or(f64::INFINITY);
         let matters = left <= FAR.min(FORESIGHT * self.length() as f64) && growth.gain() * SHARE >= bounds.limit as f64;
-        rises && goes_on && matters && growth.significance >= SIGNIFICANT && news(growth, past) >= NEWS * growth.gain()
+        rises && goes_on && is_alive && matters && growth.significance >= SIGNIFICANT && news(growth, past) >= NEWS * growth.gain()
     }
 
     /// Whether a verdict that stands is not to end: less is asked of it than of one that begins.
