@@ -91,17 +91,17 @@ const STILL_SIGNIFICANT: f64 = 2.58;
 /// The last third rises at least this much of what the first one does, and the whole: a warm-up does not for long.
 const NOT_SLOWER: f64 = 0.4;
 
+/// The same while a verdict stands.
+const STILL_NOT_SLOWER: f64 = 0.2;
+
 /// Each third of a leak rises at least this much of what the whole does.
 const EVEN: f64 = 0.2;
 
 /// Of a leak's five steps two are at most this much of the whole: what has grown once or twice has not leaked.
 const LUMPS: f64 = 0.65;
 
-/// The same while a verdict stands.
-const STILL_NOT_SLOWER: f64 = 0.2;
-
-/// Growth matters if the limit is nearer than this many times the window, and nearer than [`FAR`]: who has seen ten minutes does
-/// not speak of tomorrow.
+/// Growth matters if the limit is nearer than this many times the window, and nearer than [`FAR`]: who has seen an hour does
+/// not speak of next week.
 const FORESIGHT: f64 = 48.0;
 
 /// Units in 30 days.
@@ -150,7 +150,7 @@ struct Horizon {
     /// How often in a row each of `growing` and `leak` has held.
     begins: [u32; 2],
     ends: u32,
-    /// Bytes a unit.
+    /// Bytes a unit, when it last grew.
     rate: f64,
     /// Who falls below this does not grow any more.
     middle: u64,
@@ -236,10 +236,9 @@ impl Horizon {
             if self.verdict > Verdict::Steady || is_higher(&self.minima) { Growth::of(&self.minima) } else { None };
         let (now, stands) = growth.zip(bounds).map_or_else(Default::default, |(growth, bounds)| {
             let past = self.habit.past();
-            self.rate = growth.slope / self.scale as f64;
             let stands = self.verdict == Verdict::Steady || self.still_holds(&growth, past);
             if self.grows(&growth, bounds, past) || (self.verdict > Verdict::Steady && stands) {
-                self.middle = growth.middle;
+                (self.middle, self.rate) = (growth.middle, growth.slope / self.scale as f64);
             }
             (self.look(&growth, bounds, past), stands)
         });
@@ -279,7 +278,12 @@ impl Horizon {
         let goes_on = last >= NOT_SLOWER * first.max(growth.slope) && growth.last >= growth.middle;
         let left = seconds_until(bounds.room, growth.slope / self.scale as f64).unwrap_or(f64::INFINITY);
         let matters = left <= FAR.min(FORESIGHT * self.length() as f64) && growth.gain() * SHARE >= bounds.limit as f64;
-        rises && goes_on && is_alive && matters && growth.significance >= SIGNIFICANT && news(growth, past) >= NEWS * growth.gain()
+        rises
+            && goes_on
+            && is_alive
+            && matters
+            && growth.significance >= SIGNIFICANT
+            && news(growth, past) >= NEWS * growth.gain()
     }
 
     /// Whether a verdict that stands is not to end: less is asked of it than of one that begins.
