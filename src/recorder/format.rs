@@ -55,8 +55,8 @@ const RESOLUTIONS: [(u32, usize); RINGS] = [(1, 600), (10, 1080), (60, 2880)];
 pub const USUAL: u64 = 512 << 10;
 /// The smallest: a minute, 20 minutes, 5 hours.
 pub const SMALLEST: u64 = 64 << 10;
-/// The largest.
-pub const LARGEST: u64 = 16 << 20;
+/// The largest. With its ballast and all, memini maps less than the 8 MiB that it may lock by default.
+pub const LARGEST: u64 = 1 << 20;
 
 /// One resolution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
