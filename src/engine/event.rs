@@ -177,7 +177,7 @@ pub struct Sample {
 
 /// What the last reading showed, for the recorder. Bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Look {
+pub struct Glimpse {
     /// All that is charged to the level that counts (swap included where some can be used).
     pub usage: u64,
     /// What thresholds are compared with; `None` where it was not measured, but only usage.

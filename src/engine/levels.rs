@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::cadence;
-use super::event::{Command, Look, Note, Sample};
+use super::event::{Command, Glimpse, Note, Sample};
 use super::gauge::Gauged;
 use super::ladder::Steps;
 use super::peak::Peak;
@@ -274,10 +274,10 @@ impl Levels {
     }
 
     /// What the last reading showed of the level with the least room.
-    pub fn look(&self) -> Option<Look> {
+    pub fn look(&self) -> Option<Glimpse> {
         let track = self.tracks().get(self.narrowest)?;
         let seen = &track.seen;
-        Some(Look {
+        Some(Glimpse {
             usage: seen.usage,
             gauged: seen.exact.then_some(seen.gauged),
             limit: seen.limit,

@@ -52,7 +52,7 @@ mod watch;
 use std::time::Duration;
 
 use brake::Brake;
-use event::{Command, Event, Look};
+use event::{Command, Event, Glimpse};
 use hooks::Runs;
 use late::Late;
 use leaving::Leaving;
@@ -176,7 +176,7 @@ impl Engine {
     }
 
     /// What the last reading showed. `None` before the first one, and where memory decides nothing any more.
-    pub fn look(&self) -> Option<Look> {
+    pub fn look(&self) -> Option<Glimpse> {
         self.watches().then(|| self.watch.levels.look()).flatten()
     }
 

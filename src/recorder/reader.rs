@@ -200,7 +200,7 @@ mod tests {
     use super::super::writer::{Pages, Writer};
     use super::*;
     use crate::cgroup::reading::Stat;
-    use crate::engine::event::Look;
+    use crate::engine::event::Glimpse;
     use crate::engine::settings::Stage;
     use crate::sys::map::SharedWords;
 
@@ -246,9 +246,9 @@ mod tests {
         parse(&bytes(writer), |_, _| {}).unwrap()
     }
 
-    fn look(mib: u64) -> Look {
+    fn look(mib: u64) -> Glimpse {
         let stat = Some(Stat { anon: mib << 20, ..Stat::default() });
-        Look { usage: mib << 20, gauged: Some(mib << 20), limit: Some(1 << 40), stat, ..Look::default() }
+        Glimpse { usage: mib << 20, gauged: Some(mib << 20), limit: Some(1 << 40), stat, ..Glimpse::default() }
     }
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
                     count += 1;
                     // Every look in a slot of its own, so that all its numbers are this one.
                     let stat = Some(Stat { anon: count << 12, file: count << 12, sock: count << 12, ..Stat::default() });
-                    let look = Look { usage: count << 12, gauged: Some(count << 12), stat, ..Look::default() };
+                    let look = Glimpse { usage: count << 12, gauged: Some(count << 12), stat, ..Glimpse::default() };
                     writer.look(Duration::from_secs(count), &look, None);
                     writer.event(Duration::from_secs(count), Event::new(Kind::LateWake, [count, count, count, count]));
                     if count % 40 == 0 {

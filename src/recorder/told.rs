@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::format::{CELL_HEAD, EVENT_WORDS, NONE, PULSE_WORDS, SAMPLE_WORDS, blocks, bytes, halves, whole};
 use crate::cgroup::reading::Stat;
-use crate::engine::event::{Exit, HookEnd, Look, Note, Sample as Seen, StopReason};
+use crate::engine::event::{Exit, Glimpse, HookEnd, Note, Sample as Seen, StopReason};
 use crate::engine::settings::Stage;
 use crate::sys::signal::Signal;
 
@@ -73,7 +73,7 @@ impl Bucket {
     }
 
     /// Takes a look.
-    pub fn take(&mut self, look: &Look, stage: Stage) {
+    pub fn take(&mut self, look: &Glimpse, stage: Stage) {
         self.count(1, stage as u32);
         let numbers = [Some(look.usage), look.gauged, look.limit].map(|number| number.map_or(NONE, blocks));
         self.widen(numbers.map(|number| [number; 3]));
@@ -601,8 +601,8 @@ fn ending(end: HookEnd) -> u64 {
 mod tests {
     use super::*;
 
-    fn look(usage: u64, gauged: Option<u64>) -> Look {
-        Look { usage: usage << 20, gauged: gauged.map(|gauged| gauged << 20), limit: Some(100 << 20), ..Look::default() }
+    fn look(usage: u64, gauged: Option<u64>) -> Glimpse {
+        Glimpse { usage: usage << 20, gauged: gauged.map(|gauged| gauged << 20), limit: Some(100 << 20), ..Glimpse::default() }
     }
 
     #[test]
@@ -612,7 +612,7 @@ mod tests {
         bucket.take(&look(50, Some(40)), Stage::Normal);
         bucket.take(&look(90, None), Stage::Trace);
         let stat = Some(Stat { anon: 5 << 20, ..Stat::default() });
-        bucket.take(&Look { stat, swap: 1 << 20, ..look(60, Some(30)) }, Stage::Normal);
+        bucket.take(&Glimpse { stat, swap: 1 << 20, ..look(60, Some(30)) }, Stage::Normal);
         let sample = Sample::parse(bucket.words()).unwrap();
         let course = |least: u64, most: u64, last: u64| Course { least: least << 20, most: most << 20, last: last << 20 };
         assert_eq!((sample.number, sample.looks, sample.stage), (7, 3, Stage::Trace));

@@ -10,7 +10,7 @@ use super::format::{
 };
 use super::told::{Bucket, Event, Kind, Pulse};
 use crate::cgroup::reading::Events;
-use crate::engine::event::Look;
+use crate::engine::event::Glimpse;
 use crate::engine::settings::Stage;
 
 /// A page's words.
@@ -131,7 +131,7 @@ impl<M: Pages + Deref<Target = [AtomicU32]>> Writer<M> {
     }
 
     /// Memory was looked at.
-    pub fn look(&mut self, since_start: Duration, look: &Look, events: Option<Events>) {
+    pub fn look(&mut self, since_start: Duration, look: &Glimpse, events: Option<Events>) {
         let now = milliseconds(since_start);
         let stage = self.pulse.stage;
         let second = u32::try_from(since_start.as_secs()).unwrap_or(u32::MAX);

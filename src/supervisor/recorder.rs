@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::workers::{Role, Workers};
 use crate::cgroup::reading::Events;
 use crate::config::Config;
-use crate::engine::event::{Look, Note};
+use crate::engine::event::{Glimpse, Note};
 use crate::engine::time::Moment;
 use crate::recorder::format::Layout;
 use crate::recorder::told::{Event, Kind};
@@ -110,7 +110,7 @@ impl Recorder {
     }
 
     /// Memory was looked at.
-    pub fn look(&mut self, now: Moment, look: &Look, events: Option<Events>) {
+    pub fn look(&mut self, now: Moment, look: &Glimpse, events: Option<Events>) {
         if let Some(writer) = self.writer() {
             writer.look(now.since(Moment::default()), look, events);
         }
