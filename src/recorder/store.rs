@@ -26,12 +26,13 @@ const MOST: u32 = 9;
 const TRIES: u32 = 5;
 
 /// File systems in which a store to a mapped page waits for nobody else: no network, and no program of somebody's. The numbers
-/// of statfs(2): ext2 to ext4, XFS, Btrfs, tmpfs, overlayfs, F2FS, ZFS, bcachefs.
-const LOCAL: [u32; 8] = [
+/// of statfs(2): ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS, ZFS, bcachefs.
+const LOCAL: [u32; 9] = [
     0xEF53,
     0x5846_5342,
     0x9123_683E,
     0x0102_1994,
+    0x8584_58F6,
     0x794C_7630,
     0xF2F5_2010,
     0x2FC1_2FC1,

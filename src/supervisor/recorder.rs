@@ -22,7 +22,7 @@ use crate::sys::socket;
 const HEAD_START: Duration = Duration::from_millis(100);
 
 /// How often the time of day is written down.
-const MINUTELY: Duration = Duration::from_secs(10);
+const TIME_AGAIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 enum State {
@@ -165,7 +165,7 @@ impl Recorder {
 
     /// What is to be done between two looks.
     pub fn keep_up(&mut self, now: Moment) {
-        let is_time = self.told_time.is_none_or(|told| now.since(told) >= MINUTELY);
+        let is_time = self.told_time.is_none_or(|told| now.since(told) >= TIME_AGAIN);
         let Some(writer) = self.writer() else { return };
         if writer.map().is_lost() {
             log::warn!("the recorder's file has gone (the disk fails, or somebody has cut it short); the rest of the run is not recorded");
