@@ -42,7 +42,8 @@ pub fn run(words: &[OsString]) -> Option<()> {
     let made = match make(Path::new(dir), &layout, &header, boot_id, &keeping) {
         Ok(descriptor) => Ok(descriptor),
         Err(why) => {
-            Report::Told(&format!("{why}; the recorder is in memory, and nothing tells the next run of this one")).send();
+            Report::Told(&format!("{why}; the recorder is in memory, and nothing tells the next run of this one"))
+                .send();
             store::in_memory(&layout, &header)
         }
     };
@@ -73,13 +74,7 @@ fn header(layout: &Layout, run: &str, age: Duration, boot_id: &str) -> Option<Ve
 }
 
 /// The file of this run.
-fn make(
-    dir: &Path,
-    layout: &Layout,
-    header: &[u8],
-    boot_id: String,
-    keeping: &Keeping,
-) -> Result<OwnedFd, String> {
+fn make(dir: &Path, layout: &Layout, header: &[u8], boot_id: String, keeping: &Keeping) -> Result<OwnedFd, String> {
     let store = Store::open(dir)?;
     let (place, last) = store.find()?;
     let is_refused = matches!(last, Last::Refused(_));

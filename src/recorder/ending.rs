@@ -189,8 +189,7 @@ impl<'a> Obituary<'a> {
         let climb = events.iter().rposition(is_calm).map_or(0, |last| last.saturating_add(1));
         let first = climb.max(events.len().saturating_sub(EVENTS_TOLD));
         let told = events.iter().skip(first).filter(|event| event.kind != Kind::IncidentBegan);
-        let mut entries: Vec<Value> =
-            told.map(|event| event.json(self.unix(event.since_start).unwrap_or(0))).collect();
+        let mut entries: Vec<Value> = told.map(|event| event.json(self.unix(event.since_start).unwrap_or(0))).collect();
         entries.extend(self.last_entries());
         entries
     }

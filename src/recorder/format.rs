@@ -309,9 +309,13 @@ mod tests {
 
     #[test]
     fn bytes_are_kept_to_a_block_and_something_is_never_nothing() {
-        for (size, blocks_of, back) in
-            [(0, 0, Some(0)), (1, 1, Some(4096)), (6143, 1, Some(4096)), (6144, 2, Some(8192)), (1 << 44, NONE - 1, None)]
-        {
+        for (size, blocks_of, back) in [
+            (0, 0, Some(0)),
+            (1, 1, Some(4096)),
+            (6143, 1, Some(4096)),
+            (6144, 2, Some(8192)),
+            (1 << 44, NONE - 1, None),
+        ] {
             assert_eq!(blocks(size), blocks_of);
             assert!(back.is_none() || bytes(blocks_of) == back);
         }

@@ -176,7 +176,8 @@ impl History {
         let mut all: Vec<(u64, Sample)> = Vec::new();
         let mut before = u64::MAX;
         for (period, samples) in &self.rings {
-            let start = |sample: &Sample| u64::from(sample.number).saturating_mul(u64::from(*period)).saturating_mul(1000);
+            let start =
+                |sample: &Sample| u64::from(sample.number).saturating_mul(u64::from(*period)).saturating_mul(1000);
             let end = |sample: &Sample| start(sample).saturating_add(u64::from(*period).saturating_mul(1000));
             let mut older: Vec<(u64, Sample)> =
                 samples.iter().filter(|sample| end(sample) <= before).map(|sample| (end(sample), *sample)).collect();
@@ -291,7 +292,8 @@ mod tests {
         }
         let events = history(&writer).events;
         assert!(events.windows(2).all(|pair| pair[0].number + 1 == pair[1].number));
-        let signals: Vec<_> = events.iter().filter(|event| event.kind == Kind::Signal).map(|event| event.values[2]).collect();
+        let signals: Vec<_> =
+            events.iter().filter(|event| event.kind == Kind::Signal).map(|event| event.values[2]).collect();
         assert_eq!(signals, [4, 1]);
     }
 
@@ -309,7 +311,8 @@ mod tests {
         assert_eq!((before.pulse.since_start, before.pulse.exit, before.incident), (2500, None, None));
         assert_eq!(before.rings[0].1[0].stage, Stage::Trace);
         assert_eq!(before.events[0].percent(), Some(50.0));
-        for (name, read) in [("2026-11-22T05-45-01Z-web-1", true), ("../../etc", false), (&"x".repeat(200), true), ("", false)] {
+        let long = "x".repeat(200);
+        for (name, read) in [("2026-11-22T05-45-01Z-web-1", true), ("../../etc", false), (&*long, true), ("", false)] {
             writer.incident(name);
             let read = read.then(|| name[..name.len().min(112)].to_owned());
             assert_eq!(history(&writer).incident, read);
@@ -362,7 +365,8 @@ mod tests {
                 while !over.load(std::sync::atomic::Ordering::Relaxed) {
                     count += 1;
                     // Every look in a slot of its own, so that all its numbers are this one.
-                    let stat = Some(Stat { anon: count << 12, file: count << 12, sock: count << 12, ..Stat::default() });
+                    let stat =
+                        Some(Stat { anon: count << 12, file: count << 12, sock: count << 12, ..Stat::default() });
                     let look = Glimpse { usage: count << 12, gauged: Some(count << 12), stat, ..Glimpse::default() };
                     writer.look(Duration::from_secs(count), &look, None);
                     writer.event(Duration::from_secs(count), Event::new(Kind::LateWake, [count, count, count, count]));
@@ -384,7 +388,7 @@ mod tests {
                     assert_eq!(event.values, [event.since_start / 1000; 4]);
                     events += 1;
                 }
-                assert_eq!(history.pulse.usage, history.pulse.since_start / 1000 << 12);
+                assert_eq!(history.pulse.usage, (history.pulse.since_start / 1000) << 12);
                 newest = newest.max(history.pulse.since_start);
                 if round >= 200 && newest > 100_000_000 {
                     break;

@@ -27,17 +27,8 @@ const TRIES: u32 = 5;
 
 /// File systems in which a store to a mapped page waits for nobody else: no network, and no program of somebody's. The numbers
 /// of statfs(2): ext2 to ext4, XFS, Btrfs, tmpfs, ramfs, overlayfs, F2FS, ZFS, bcachefs.
-const LOCAL: [u32; 9] = [
-    0xEF53,
-    0x5846_5342,
-    0x9123_683E,
-    0x0102_1994,
-    0x8584_58F6,
-    0x794C_7630,
-    0xF2F5_2010,
-    0x2FC1_2FC1,
-    0xCA45_1A4E,
-];
+const LOCAL: [u32; 9] =
+    [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x8584_58F6, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1, 0xCA45_1A4E];
 
 /// What was there of the last run.
 #[derive(Debug)]

@@ -254,7 +254,11 @@ impl Pulse {
             exit: None,
         };
         let [.., stage_of, exit, _, _, _] = *words;
-        Some(Self { stage: stage(stage_of)?, exit: exit.checked_sub(1).and_then(|code| u8::try_from(code).ok()), ..pulse })
+        Some(Self {
+            stage: stage(stage_of)?,
+            exit: exit.checked_sub(1).and_then(|code| u8::try_from(code).ok()),
+            ..pulse
+        })
     }
 }
 
@@ -532,7 +536,10 @@ impl Event {
                 put("reason", json!(reason));
             }
             Kind::Signal => {
-                put("signal", json!(i32::try_from(a).ok().and_then(Signal::from_number).map(|signal| signal.to_string())));
+                put(
+                    "signal",
+                    json!(i32::try_from(a).ok().and_then(Signal::from_number).map(|signal| signal.to_string())),
+                );
                 put("sender", b.into());
                 put("times", c.into());
             }
@@ -602,7 +609,12 @@ mod tests {
     use super::*;
 
     fn look(usage: u64, gauged: Option<u64>) -> Glimpse {
-        Glimpse { usage: usage << 20, gauged: gauged.map(|gauged| gauged << 20), limit: Some(100 << 20), ..Glimpse::default() }
+        Glimpse {
+            usage: usage << 20,
+            gauged: gauged.map(|gauged| gauged << 20),
+            limit: Some(100 << 20),
+            ..Glimpse::default()
+        }
     }
 
     #[test]
@@ -614,7 +626,8 @@ mod tests {
         let stat = Some(Stat { anon: 5 << 20, ..Stat::default() });
         bucket.take(&Glimpse { stat, swap: 1 << 20, ..look(60, Some(30)) }, Stage::Normal);
         let sample = Sample::parse(bucket.words()).unwrap();
-        let course = |least: u64, most: u64, last: u64| Course { least: least << 20, most: most << 20, last: last << 20 };
+        let course =
+            |least: u64, most: u64, last: u64| Course { least: least << 20, most: most << 20, last: last << 20 };
         assert_eq!((sample.number, sample.looks, sample.stage), (7, 3, Stage::Trace));
         assert_eq!((sample.usage, sample.gauged), (course(50, 90, 60), Some(course(30, 40, 30))));
         assert_eq!((sample.limit, sample.stat.anon, sample.swap), (Some(course(100, 100, 100)), 5 << 20, 1 << 20));
@@ -659,8 +672,14 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Kind::ALL.len());
         for kind in Kind::ALL {
-            let event =
-                Event { number: 3, since_start: 4, kind, stage: Stage::Kill, from: 2, values: [u64::MAX, 1, 256 + 9, 0] };
+            let event = Event {
+                number: 3,
+                since_start: 4,
+                kind,
+                stage: Stage::Kill,
+                from: 2,
+                values: [u64::MAX, 1, 256 + 9, 0],
+            };
             assert_eq!(Event::parse(&event.words()), Some(event));
             assert_eq!(event.json(1)["event"], kind.name());
         }

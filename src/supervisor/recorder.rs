@@ -168,7 +168,9 @@ impl Recorder {
         let is_time = self.told_time.is_none_or(|told| now.since(told) >= TIME_AGAIN);
         let Some(writer) = self.writer() else { return };
         if writer.map().is_lost() {
-            log::warn!("the recorder's file has gone (the disk fails, or somebody has cut it short); the rest of the run is not recorded");
+            log::warn!(
+                "the recorder's file has gone (the disk fails, or somebody has cut it short); the rest of the run is not recorded"
+            );
             self.state = State::Off;
             return;
         }

@@ -203,7 +203,11 @@ impl Workers {
             log::warn!("cannot run /proc/self/exe: {error}; there is no worker for {}", worker.role.name());
             return Some(Finished { role: worker.role, end: HookEnd::NotStarted, output: None, written: false });
         }
-        if worker.end.is_none() && !worker.written && !worker.ready && !matches!(exit, Exit::Code(0) | Exit::Signal(Signal::KILL)) {
+        if worker.end.is_none()
+            && !worker.written
+            && !worker.ready
+            && !matches!(exit, Exit::Code(0) | Exit::Signal(Signal::KILL))
+        {
             log::warn!("the worker for {} was cut short: {}", worker.role.name(), Ending(exit));
         }
         Some(Finished { role: worker.role, end, output: worker.output, written: worker.written })

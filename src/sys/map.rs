@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use super::mask;
 
 const PAGE: usize = 4096;
-const WORDS_OF_PAGE: usize = PAGE / size_of::<AtomicU32>();
+const WORD: usize = size_of::<AtomicU32>();
+const WORDS_OF_PAGE: usize = PAGE / WORD;
 
 /// The map that is watched over: one in a process, as PID 1 has one recorder.
 static START: AtomicUsize = AtomicUsize::new(0);
@@ -29,9 +30,6 @@ pub struct SharedWords {
     is_watched: bool,
 }
 
-// SAFETY: it is a range of atomics, which any thread may use; nothing else is changed through a shared reference.
-unsafe impl Send for SharedWords {}
-
 impl SharedWords {
     /// Maps the whole file, which has so many bytes.
     ///
@@ -40,14 +38,13 @@ impl SharedWords {
     pub fn map(descriptor: OwnedFd, bytes: usize) -> io::Result<Self> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, descriptor.as_raw_fd(), 0)
-        };
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, descriptor.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
-        Ok(Self { start, words: bytes / size_of::<AtomicU32>(), descriptor, is_watched: false })
+        Ok(Self { start, words: bytes / WORD, descriptor, is_watched: false })
     }
 
     /// Should its file go away, memory takes its place. SIGBUS is not blocked any more from here on; one that somebody sends
@@ -62,7 +59,7 @@ impl SharedWords {
         }
         self.is_watched = true;
         LOST.store(false, Ordering::SeqCst);
-        LENGTH.store(self.words.saturating_mul(size_of::<AtomicU32>()), Ordering::SeqCst);
+        LENGTH.store(self.words.saturating_mul(WORD), Ordering::SeqCst);
         // SAFETY: an all-zero sigaction is valid; the handler only does what signal-safety(7) allows.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
@@ -140,7 +137,7 @@ impl Drop for SharedWords {
             START.store(0, Ordering::SeqCst);
         }
         // SAFETY: exactly what mmap returned, or what has taken its place; no reference into it can outlive `self`.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.words.saturating_mul(size_of::<AtomicU32>())) };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.words.saturating_mul(WORD)) };
     }
 }
 
