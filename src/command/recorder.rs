@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::fcntl::Flock;
 use serde_json::{Value, json};
 
 use crate::cgroup::choose;
@@ -40,7 +41,12 @@ pub fn run(words: &[OsString]) -> Option<()> {
         return Some(());
     };
     let made = match make(Path::new(dir), &layout, &header, boot_id, &keeping) {
-        Ok(descriptor) => Ok(descriptor),
+        Ok(locked) => {
+            let descriptor = locked.try_clone().map(OwnedFd::from);
+            // PID 1 has it from now on: to drop the lock would be to let go of it.
+            std::mem::forget(locked);
+            descriptor
+        }
         Err(why) => {
             Report::Told(&format!("{why}; the recorder is in memory, and nothing tells the next run of this one"))
                 .send();
@@ -74,7 +80,7 @@ fn header(layout: &Layout, run: &str, age: Duration, boot_id: &str) -> Option<Ve
 }
 
 /// The file of this run.
-fn make(dir: &Path, layout: &Layout, header: &[u8], boot_id: String, keeping: &Keeping) -> Result<OwnedFd, String> {
+fn make(dir: &Path, layout: &Layout, header: &[u8], boot_id: String, keeping: &Keeping) -> Result<Flock<File>, String> {
     let store = Store::open(dir)?;
     let (place, last) = store.find()?;
     let is_refused = matches!(last, Last::Refused(_));

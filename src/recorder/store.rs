@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -132,27 +131,24 @@ impl Place<'_> {
         self.name != NAME
     }
 
-    /// Puts the last run's file aside and makes a new one with this header: all of it on the disk, and locked as long as the
-    /// descriptor is open anywhere.
+    /// Puts the last run's file aside and makes a new one with this header: all of it on the disk, and locked. The lock belongs
+    /// to the open file, not to this process: it lasts as long as any copy of the descriptor is open, unless it is dropped.
     ///
     /// # Errors
     /// ENOSPC and what else may be wrong with a disk; EEXIST where somebody else was faster.
-    pub fn make(self, layout: &Layout, header: &[u8], is_refused: bool) -> io::Result<OwnedFd> {
+    pub fn make(self, layout: &Layout, header: &[u8], is_refused: bool) -> io::Result<Flock<File>> {
         let folder = &self.store.folder;
         if self.last.is_some() {
             let aside = format!("{}.{}", self.name, if is_refused { "refused" } else { "previous" });
             folder.rename(&self.name, &aside)?;
         }
         let file = folder.create_shared(&self.name)?;
-        let made = fill(&file, layout, header).and_then(|()| {
-            // The lock belongs to the open file, not to this process: PID 1 will have both.
-            let locked = Flock::lock(file.try_clone()?, FlockArg::LockExclusiveNonblock);
-            locked.map(|lock| _ = ManuallyDrop::new(lock)).map_err(|(_, error)| error.into())
-        });
+        let made = fill(&file, layout, header)
+            .and_then(|()| Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into()));
         if made.is_err() {
             let _ = folder.remove(&self.name);
         }
-        made.map(|()| file.into())
+        made
     }
 }
 
@@ -192,7 +188,7 @@ mod tests {
 
     const LAYOUT: u64 = 64 << 10;
 
-    fn make(place: Place<'_>) -> OwnedFd {
+    fn make(place: Place<'_>) -> Flock<File> {
         let layout = Layout::of(LAYOUT);
         place.make(&layout, &layout.header("{}").unwrap(), false).unwrap()
     }
