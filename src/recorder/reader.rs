@@ -87,7 +87,7 @@ fn numbers(bytes: &[u8]) -> impl Iterator<Item = u32> {
 /// Where it is no recorder.
 pub fn parse(bytes: &[u8], mut again: impl FnMut(usize, &mut [u32])) -> Result<History, Refusal> {
     let all: Vec<u32> = numbers(bytes).collect();
-    if bytes.len() % 4 != 0 {
+    if !bytes.len().is_multiple_of(4) {
         return Err(Refusal::Content("it is cut short"));
     }
     let (layout, text) = Layout::parse(&all).map_err(Refusal::Content)?;
@@ -223,9 +223,6 @@ mod tests {
         }
         fn release(&self, word: usize) {
             assert!(word < self.0.len());
-        }
-        fn is_lost(&self) -> bool {
-            false
         }
     }
 
@@ -370,7 +367,7 @@ mod tests {
                     let look = Glimpse { usage: count << 12, gauged: Some(count << 12), stat, ..Glimpse::default() };
                     writer.look(Duration::from_secs(count), &look, None);
                     writer.event(Duration::from_secs(count), Event::new(Kind::LateWake, [count, count, count, count]));
-                    if count % 40 == 0 {
+                    if count.is_multiple_of(40) {
                         writer.keep_up();
                     }
                 }

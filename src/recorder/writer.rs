@@ -11,7 +11,6 @@ use super::format::{
 use super::told::{Bucket, Event, Kind, Pulse};
 use crate::cgroup::reading::Events;
 use crate::engine::event::Glimpse;
-use crate::engine::settings::Stage;
 
 /// A page's words.
 const PAGE: usize = 1024;
@@ -28,8 +27,6 @@ pub trait Pages {
     fn touch(&self, word: usize);
     /// Lets it go.
     fn release(&self, word: usize);
-    /// Whether nobody else sees it any more.
-    fn is_lost(&self) -> bool;
 }
 
 impl Pages for crate::sys::map::SharedWords {
@@ -43,10 +40,6 @@ impl Pages for crate::sys::map::SharedWords {
 
     fn release(&self, word: usize) {
         Self::release(self, word);
-    }
-
-    fn is_lost(&self) -> bool {
-        Self::is_lost(self)
     }
 }
 
@@ -253,7 +246,7 @@ impl<M: Pages + Deref<Target = [AtomicU32]>> Writer<M> {
 
     /// The stage, as far as it was told.
     #[cfg(test)]
-    pub const fn stage(&self) -> Stage {
+    pub const fn stage(&self) -> crate::engine::settings::Stage {
         self.pulse.stage
     }
 }

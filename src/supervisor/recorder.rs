@@ -13,7 +13,7 @@ use crate::engine::event::{Glimpse, Note};
 use crate::engine::time::Moment;
 use crate::recorder::format::Layout;
 use crate::recorder::told::{Event, Kind};
-use crate::recorder::writer::{Pages, Writer};
+use crate::recorder::writer::Writer;
 use crate::sys::map::SharedWords;
 use crate::sys::mask::Arrival;
 use crate::sys::socket;
