@@ -1,8 +1,10 @@
 //! What an incident is: its journal in memory while it lasts, its folder on disk.
 
+pub mod digest;
 pub mod folder;
 pub mod journal;
 pub mod record;
+pub mod report;
 pub mod retention;
 
 /// The version of `incident.json`.

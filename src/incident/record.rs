@@ -15,7 +15,7 @@ pub const LONGEST_MESSAGE: usize = 4096;
 const STAGES_TOLD: usize = 8;
 
 /// What the record says by itself, whatever stands in the journal's header.
-const RECORDS_OWN: [&str; 11] = [
+const RECORDS_OWN: [&str; 12] = [
     "schema",
     "summary",
     "outcome",
@@ -25,12 +25,24 @@ const RECORDS_OWN: [&str; 11] = [
     "evidence",
     "hooks",
     "artifacts",
+    "not_done",
     "processes",
     "timeline",
 ];
 
 /// How many lines of what the evidence says stand in the message.
 const FINDINGS_TOLD: usize = 4;
+
+/// A file in `artifacts/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Artifact {
+    /// Its name there.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal, if it was computed.
+    pub sha256: Option<String>,
+}
 
 /// What the built-in evidence says.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +61,7 @@ pub struct Record {
     header: Map<String, Value>,
     entries: Vec<Value>,
     lost: u64,
-    files: Vec<(String, u64)>,
+    files: Vec<Artifact>,
     found: Found,
 }
 
@@ -58,7 +70,7 @@ impl Record {
     ///
     /// A line that is no JSON object is counted with the lost ones: the journal is memini's own, but what is left of it
     /// shall be readable whatever happened to it.
-    pub fn new(journal: &str, lost: u64, files: Vec<(String, u64)>) -> Self {
+    pub fn new(journal: &str, lost: u64, files: Vec<Artifact>) -> Self {
         let mut record = Self { header: Map::new(), entries: Vec::new(), lost, files, found: Found::default() };
         for line in journal.lines() {
             match serde_json::from_str(line) {
@@ -73,6 +85,19 @@ impl Record {
     /// The files of the evidence, relative to the incident's folder, the newest first.
     pub fn evidence_files(&self) -> impl Iterator<Item = &str> {
         self.all("evidence").rev().filter_map(|entry| entry.get("file")?.as_str())
+    }
+
+    /// The SHA-256 that a worker has told of this file, if it is still as large.
+    pub fn told_digest(&self, name: &str, bytes: u64) -> Option<&str> {
+        let of_file = |entry: &&Value| {
+            text_of(entry, "file").strip_prefix("artifacts/") == Some(name) && number(entry, "bytes") == bytes
+        };
+        self.all("digest").rfind(of_file)?.get("sha256")?.as_str()
+    }
+
+    /// The artifacts, for what has still to be found out about them.
+    pub fn artifacts_mut(&mut self) -> &mut [Artifact] {
+        &mut self.files
     }
 
     /// What the best of them says.
@@ -96,11 +121,12 @@ impl Record {
         incident.insert("evidence".into(), self.evidence());
         incident.insert("hooks".into(), self.runs().map(|started| self.hook(started)).collect());
         incident.insert("artifacts".into(), self.artifacts());
+        incident.insert("not_done".into(), self.not_done());
         incident.insert("brakes".into(), self.brakes());
         incident.insert("processes".into(), self.all("processes").map(without_event).collect());
         incident.insert(
             "timeline".into(),
-            self.entries.iter().filter(|entry| event(entry) != "processes").map(with_time).collect(),
+            self.entries.iter().filter(|entry| !is_told_elsewhere(entry)).map(with_time).collect(),
         );
         incident.insert("timeline_entries_lost".into(), self.lost.into());
         let mut incident = Value::Object(incident);
@@ -114,7 +140,27 @@ impl Record {
         if let Some(fields) = evidence.as_object_mut() {
             fields.insert("file".into(), self.found.file.clone().into());
         }
+        let looks = evidence.get_mut("looks").and_then(Value::as_array_mut);
+        for look in looks.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let taken = look.shift_remove("taken_ms").and_then(|taken| taken.as_u64());
+            look.insert("at".into(), taken.map_or(Value::Null, moment));
+        }
         evidence
+    }
+
+    /// What was left undone, and why: what workers have told, and what the timeline and the settings say.
+    fn not_done(&self) -> Value {
+        let settings = self.header.get("settings");
+        let setting = |key: &str| settings.and_then(|settings| settings.get(key)?.as_bool());
+        let by_setting = [
+            ("dry_run", true, "nothing was done about memory: --dry-run"),
+            ("capture", false, "the processes were not looked at: --capture off"),
+            ("brake", false, "fast growth was not braked: --no-brake"),
+        ];
+        let wanted = by_setting.into_iter().filter(|(key, value, _)| setting(key) == Some(*value));
+        let wanted = wanted.map(|(_, _, text)| json!({"at": null, "text": text}));
+        let happened = self.entries.iter().filter_map(|entry| Some(json!({"at": when(entry), "text": left_out(entry)?})));
+        wanted.chain(happened).collect()
     }
 
     /// How often, and for how long in all, the app was stopped to be looked at.
@@ -126,7 +172,10 @@ impl Record {
     }
 
     fn artifacts(&self) -> Value {
-        self.files.iter().map(|(name, bytes)| json!({"file": format!("artifacts/{name}"), "bytes": bytes})).collect()
+        let told = |file: &Artifact| {
+            json!({"file": format!("artifacts/{}", file.name), "bytes": file.bytes, "sha256": file.sha256})
+        };
+        self.files.iter().map(told).collect()
     }
 
     /// How it stands: `open`, `recovered`, `stopped`, `killed`, `oom-killed`, `exited`.
@@ -290,14 +339,45 @@ fn flag(entry: &Value, key: &str) -> bool {
     entry.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The entry's moment as RFC 3339, UTC, with milliseconds; null where that has no such form (the year 10000).
+/// The entry's moment.
 fn when(entry: &Value) -> Value {
+    moment(number(entry, "unix_ms"))
+}
+
+/// Milliseconds since 1970 as RFC 3339, UTC; null where that has no such form (the year 10000).
+fn moment(unix_ms: u64) -> Value {
     const LAST: u64 = 253_402_300_799_999;
-    if number(entry, "unix_ms") > LAST {
+    if unix_ms > LAST {
         return Value::Null;
     }
-    let moment = UNIX_EPOCH + Duration::from_millis(number(entry, "unix_ms"));
-    humantime::format_rfc3339_millis(moment).to_string().into()
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(unix_ms)).to_string().into()
+}
+
+/// What has a list of its own.
+fn is_told_elsewhere(entry: &Value) -> bool {
+    matches!(event(entry), "processes" | "left-out" | "digest")
+}
+
+/// If something was not done: what, and why.
+fn left_out(entry: &Value) -> Option<String> {
+    let seconds = |key: &str| {
+        let seconds = entry.get(key).and_then(Value::as_f64).filter(|seconds| (0.0..1e9).contains(seconds));
+        Span(Duration::from_secs_f64(seconds.unwrap_or(0.0)))
+    };
+    Some(match event(entry) {
+        "left-out" => text_of(entry, "text").to_owned(),
+        "capture-skipped" if entry.get("cooldown_left").and_then(Value::as_f64) == Some(0.0) => {
+            format!("no capture: {} were taken, and --max-captures allows no more", number(entry, "taken"))
+        }
+        "capture-skipped" => format!("no capture: the cooldown lasted another {}", seconds("cooldown_left")),
+        "evidence-cut" => format!("a look at the processes was cut after {}: there was no more time", seconds("after")),
+        "stop-not-needed" => "above the stop threshold the app was not stopped: it was not urgent".to_owned(),
+        "thresholds-unreachable" => {
+            let limit = Size(number(entry, "limit"));
+            format!("under the limit of {limit} the stage {} can never begin", text_of(entry, "stage"))
+        }
+        _ => return None,
+    })
 }
 
 /// `05:45:01`.
@@ -411,7 +491,7 @@ mod tests {
             entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
             let _ = writeln!(journal, "{entry}");
         }
-        Record::new(&journal, 0, vec![("capture-1.log".into(), 5)])
+        Record::new(&journal, 0, vec![Artifact { name: "capture-1.log".into(), bytes: 5, sha256: None }])
     }
 
     fn sample(mib: u64) -> Value {
@@ -497,6 +577,7 @@ mod tests {
             "evidence",
             "hooks",
             "artifacts",
+            "not_done",
             "brakes",
             "processes",
             "timeline",

@@ -16,6 +16,10 @@ pub enum Report<'a> {
     Output(u64, &'a str),
     /// `found TEXT`: a line of what the evidence says.
     Found(&'a str),
+    /// `left-out TEXT`: what was not done, and why.
+    LeftOut(&'a str),
+    /// `digest BYTES SHA-256 FILE`: a file that is whole.
+    Digest(u64, &'a str, &'a str),
     /// `holds PID`: a process is about to be stopped, to be looked at; 0: it goes on.
     Holds(i32),
     /// `ready`: the guardian stands guard.
@@ -40,6 +44,12 @@ impl<'a> Report<'a> {
             "ready" => Self::Ready,
             "written" => Self::Written,
             "found" => Self::Found(value),
+            "left-out" => Self::LeftOut(value),
+            "digest" => {
+                let (bytes, rest) = value.split_once(' ')?;
+                let (digest, file) = rest.split_once(' ')?;
+                Self::Digest(bytes.parse().ok()?, digest, file)
+            }
             "holds" => Self::Holds(value.parse().ok()?),
             "group" => Self::Group(value.parse().ok()?),
             "tail" => Self::Tail(value),
@@ -67,6 +77,8 @@ impl<'a> Report<'a> {
             Self::Group(id) => format!("group {id}"),
             Self::Tail(text) => format!("tail {text}"),
             Self::Found(text) => format!("found {text}"),
+            Self::LeftOut(text) => format!("left-out {text}"),
+            Self::Digest(bytes, digest, file) => format!("digest {bytes} {digest} {file}"),
             Self::Holds(id) => format!("holds {id}"),
             Self::Output(bytes, file) => format!("output {bytes} {file}"),
             Self::Ready => "ready".to_owned(),
@@ -96,10 +108,11 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_report_are_passed_over() {
-        for line in ["", "group", "group x", "code 256", "output 5", "unknown 1"] {
+        for line in ["", "group", "group x", "code 256", "output 5", "digest 5 ab", "unknown 1"] {
             assert_eq!(Report::parse(line), None, "{line:?}");
         }
         assert_eq!(Report::parse("tail  two  spaces"), Some(Report::Tail(" two  spaces")));
         assert_eq!(Report::parse("output 17 artifacts/a b.log"), Some(Report::Output(17, "artifacts/a b.log")));
+        assert_eq!(Report::parse("digest 17 ab artifacts/a b"), Some(Report::Digest(17, "ab", "artifacts/a b")));
     }
 }
