@@ -8,5 +8,6 @@ pub mod guardian;
 pub mod hook;
 pub mod record;
 mod releaser;
+pub mod report;
 pub mod run;
 pub mod worker;

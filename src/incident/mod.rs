@@ -6,6 +6,9 @@ pub mod journal;
 pub mod record;
 pub mod report;
 pub mod retention;
+#[cfg(test)]
+#[path = "../../tests/support/schema.rs"]
+mod schema;
 
 /// The version of `incident.json`.
 pub const SCHEMA: &str = "memini.incident/1";

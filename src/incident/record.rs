@@ -593,6 +593,117 @@ mod tests {
         assert_eq!(value["processes"][0].get("event"), None);
     }
 
+    /// What the supervisor puts before the events.
+    fn whole_header() -> Value {
+        let settings = json!({
+            "trace_at": "60%", "capture_at": "80%", "stop_at": "92%", "kill_at": "97%", "stop_when": "urgent",
+            "gauge": "unreclaimable", "soft_limit": null, "grace_seconds": 10.0, "cooldown_seconds": 300.0, "max_captures": 3,
+            "capture": true, "heavy": "auto", "max_pause_seconds": 5.0, "helpers": false, "keep_incidents": 20,
+            "keep_dumps": 3, "max_artifact": 1, "max_total": 4, "keep_free": 1, "baseline_after_seconds": 300.0,
+            "hook_timeout_seconds": 30.0, "exit_code": 75, "brake": false, "dry_run": false,
+        });
+        json!({
+            "id": "one", "memini": "1", "hostname": "web", "app": {"command": ["app"], "pid": 7}, "source": "cgroup v2",
+            "settings": settings, "configured_hooks": [{"stage": "stop", "command": "drain"}],
+        })
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_schema_says() {
+        use crate::capture::suspects::{Findings, Held, Suspect, Taken};
+        use crate::engine::event::{Exit, HookEnd, Note, Run, Sample, StopReason};
+        use crate::engine::settings::Stage;
+        use crate::sys::signal::Signal;
+
+        let stat = crate::cgroup::reading::Stat::default();
+        let sample = Sample { rate: 1.5, time_to_limit: Some(2.5), limit: Some(9), room: Some(2), stat: Some(stat), ..Sample::default() };
+        let (run, end, after) = (Run(1), HookEnd::Ended(Exit::Code(0)), Duration::from_millis(1500));
+        let notes = [
+            Note::StageBegan { stage: Stage::Trace, from: Stage::Normal, sample },
+            Note::StageEnded { stage: Stage::Normal, from: Stage::Trace, sample: Sample::default() },
+            Note::StopNotNeeded { sample },
+            Note::CaptureSkipped { cooldown_left: after, taken: 1 },
+            Note::Stopping { reason: StopReason::Floor, sample },
+            Note::Terminating,
+            Note::GraceOver,
+            Note::Killing { sample },
+            Note::HookStarted { run: Some(run), hook: 0, stage: Stage::Stop },
+            Note::HookOverdue { run, hook: 0, signal: Signal::KILL, after },
+            Note::HookEnded { run, hook: 0, end: HookEnd::NotStarted, after },
+            Note::EvidenceStarted { run: None, stage: Stage::Capture },
+            Note::EvidenceCut { run, after },
+            Note::EvidenceEnded { run, end, after },
+            Note::LimitChanged { from: None, to: Some(1) },
+            Note::ThresholdsUnreachable { limit: 5, stage: Stage::Kill },
+            Note::OomKill { times: 2 },
+            Note::Thrashing { refaults: 5.5, pressure: Some(0.5), sample },
+            Note::Braked { times: 3, stopped: after },
+            Note::LastLooks { looks: Default::default() },
+            Note::LateWake { late: after, times: 1 },
+            Note::AppExited { exit: Exit::Signal(Signal::TERM), oom_killed: false, stopped: true },
+            Note::LeftoversOverdue,
+        ];
+        let mut journal = format!("{}\n", whole_header());
+        let mut add = |mut entry: Value, number: usize| {
+            entry["unix_ms"] = json!(1_795_326_301_000_u64 + number as u64);
+            entry["seconds"] = json!(number as f64);
+            let _ = writeln!(journal, "{entry}");
+        };
+        for (number, note) in notes.iter().enumerate() {
+            add(serde_json::to_value(note).unwrap(), number);
+        }
+        let process = json!({"pid": 7, "parent": 1, "comm": "app", "state": "S", "threads": 1, "rss_anon": 1, "rss_file": 1,
+                             "rss_shmem": 0, "swap": 0});
+        let digest = "0".repeat(64);
+        for (number, entry) in [
+            json!({"event": "processes", "stage": "stop", "count": 1, "list": [process]}),
+            json!({"event": "hook-output", "run": 1, "file": "artifacts/stop-1.log", "bytes": 5}),
+            json!({"event": "evidence", "run": 2, "file": "artifacts/evidence-stop-2.json", "bytes": 5}),
+            json!({"event": "left-out", "run": 2, "text": "no heap dump"}),
+            json!({"event": "digest", "run": 2, "file": "artifacts/heap", "bytes": 7, "sha256": digest}),
+            json!({"event": "recovered"}),
+            json!({"event": "exit", "code": 75}),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            add(entry, 100 + number);
+        }
+        let suspect = Suspect { sizes: vec![None, Some(5)], rate: Some(1.25), ..Suspect::default() };
+        let findings = Findings {
+            suspects: vec![suspect],
+            looks: vec![Taken { stage: "normal".into(), taken_ms: 1_795_326_301_000 }],
+            processes: vec![Held { sizes: vec![None, Some(1)], ..Held::default() }],
+            ..Findings::default()
+        };
+        let file = |name: &str, bytes| Artifact { name: name.to_owned(), bytes, sha256: None };
+        let mut record = Record::new(&journal, 0, vec![file("heap", 7), file("large", 9)]);
+        record.tell(Found { file: "artifacts/x".into(), findings: serde_json::to_value(&findings).unwrap(), lines: Vec::new() });
+        assert_eq!((record.told_digest("heap", 7), record.told_digest("heap", 8)), (Some(&*digest), None));
+        record.artifacts_mut()[0].sha256 = Some(digest);
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
+        assert_eq!(value["timeline"].as_array().unwrap().len(), notes.len() + 4);
+        assert_eq!(value["evidence"]["looks"][0]["at"], "2026-11-22T05:45:01.000Z");
+        let texts: Vec<&str> = value["not_done"].as_array().unwrap().iter().map(|undone| undone["text"].as_str().unwrap()).collect();
+        assert_eq!(
+            texts,
+            [
+                "fast growth was not braked: --no-brake",
+                "above the stop threshold the app was not stopped: it was not urgent",
+                "no capture: the cooldown lasted another 1.5 s",
+                "a look at the processes was cut after 1.5 s: there was no more time",
+                "under the limit of 5 B the stage kill can never begin",
+                "no heap dump",
+            ]
+        );
+        // The schema would notice.
+        let mut wrong = value.clone();
+        wrong["timeline"][0]["new"] = json!(1);
+        wrong["outcome"] = json!("lost");
+        assert_eq!(crate::incident::schema::faults(&wrong).len(), 2);
+    }
+
     #[test]
     fn a_hook_is_put_together_from_its_beginning_its_output_and_its_end() {
         let record = record(&[

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::schema;
+
 /// `incident.json` and the folder that it stands in.
 #[derive(Debug)]
 pub struct Incident {
@@ -29,6 +31,8 @@ impl Incident {
     fn read(folder: PathBuf) -> Option<Self> {
         let text = fs::read_to_string(folder.join("incident.json")).ok()?;
         let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let faults = schema::faults(&json);
+        assert!(faults.is_empty(), "{faults:#?}\n{json:#}");
         Some(Self { folder, json })
     }
 
