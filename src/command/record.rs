@@ -22,7 +22,7 @@ const LONGEST_EVIDENCE: u64 = 8 << 20;
 const MOST_EVIDENCE: usize = 8;
 
 /// How much of the artifacts a record may read for their digests: at the end PID 1 waits for it. Bytes.
-const MOST_DIGESTED: u64 = 64 << 20;
+const MOST_DIGESTED: u64 = 32 << 20;
 
 /// What the report needs, in the app's group. Measured with a journal that is full, and rounded up. Bytes.
 const COST_OF_REPORT: u64 = 8 << 20;
@@ -59,6 +59,7 @@ fn tidy(dir: &Path, name: &str, keeping: &Keeping) {
 
 fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsStr) {
     let opened = Folder::of_incident(dir, name).and_then(|folder| Ok((folder.enter("artifacts".as_ref())?, folder)));
+    let mut place = "none, the folder could not be written".to_owned();
     let mut written = None;
     let record = match opened {
         Ok((artifacts, folder)) => {
@@ -70,15 +71,18 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
                 record.tell(found);
             }
             let json = record.json();
+            place = folder.path().display().to_string();
             match folder.replace("incident.json", json.as_bytes()) {
-                Ok(()) => Report::Written.send(),
+                Ok(()) => {
+                    Report::Written.send();
+                    written = Some((folder, json));
+                }
                 Err(error) => {
                     let path = folder.path().join("incident.json");
                     let path = path.display();
                     Report::Warning(&format!("cannot write {path}: {error}; the incident is in this log only")).send();
                 }
             }
-            written = Some((folder.path().display().to_string(), folder, json));
             record
         }
         Err(error) => {
@@ -87,11 +91,10 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
         }
     };
     if !termination_log.is_empty() {
-        let place = written.as_ref().map_or("none, the folder could not be written", |(place, ..)| place);
-        write_termination_log(Path::new(termination_log), &record.message(place));
+        write_termination_log(Path::new(termination_log), &record.message(&place));
     }
     // Last, and of what is over: PID 1 does not wait for long.
-    if let Some((_, folder, json)) = written.filter(|_| record.outcome() != "open") {
+    if let Some((folder, json)) = written.filter(|_| record.outcome() != "open") {
         write_report(&folder, &json);
     }
 }

@@ -145,7 +145,7 @@ fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, S
         }
         "leftovers-overdue" => common("Processes that outlived the app were killed".to_owned()),
         "exit" => common(format!("memini ended with exit code {}", entry.number("code").unwrap_or(0))),
-        "hook-output" | "hook-ended" | "evidence" | "evidence-ended" | "evidence-cut" => None,
+        "hook-output" | "hook-ended" | "evidence" | "evidence-ended" | "evidence-cut" | "" => None,
         // Of a newer memini.
         other => common(format!("{}{}", super::story::Text::new(other), level())),
     }

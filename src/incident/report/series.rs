@@ -75,7 +75,8 @@ impl Series {
         meshes.sort_by(|one, other| one.interval.total_cmp(&other.interval));
         let mut covered = f64::INFINITY;
         for mesh in meshes {
-            let of_mesh = || mesh.points.iter().filter(|kept| kept.seconds.is_finite() && kept.seconds < covered);
+            let before = covered;
+            let of_mesh = || mesh.points.iter().filter(move |kept| kept.seconds.is_finite() && kept.seconds < before);
             points.extend(of_mesh().map(Point::from));
             covered = of_mesh().map(|kept| kept.seconds).fold(covered, f64::min);
         }
