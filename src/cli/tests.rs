@@ -290,7 +290,13 @@ fn a_report_is_asked_for_by_name_folder_or_nothing() {
         (&["report"][..], &[][..], Form::Text, None, "/tmp/memini"),
         (&["report", "one", "--format", "html"], &[], Form::Html, Some("one"), "/tmp/memini"),
         (&["--dir", "/x", "report", "--format=json"], &[], Form::Json, None, "/x"),
-        (&["report"], &[("MEMINI_FORMAT", "md"), ("MEMINI_DIR", "/y"), ("MEMINI_STOP_AT", "?")], Form::Markdown, None, "/y"),
+        (
+            &["report"],
+            &[("MEMINI_FORMAT", "md"), ("MEMINI_DIR", "/y"), ("MEMINI_STOP_AT", "?")],
+            Form::Markdown,
+            None,
+            "/y",
+        ),
     ] {
         match parse_with(line, variables) {
             Ok(Invocation::Report { form: got, which: named, dir: folder }) => {

@@ -149,7 +149,9 @@ mod tests {
     }
 
     fn incident(summary: &str) -> String {
-        format!(r#"{{"schema":"memini.incident/1","summary":"{summary}","artifacts":[{{"file":"artifacts/a","bytes":1}}]}}"#)
+        format!(
+            r#"{{"schema":"memini.incident/1","summary":"{summary}","artifacts":[{{"file":"artifacts/a","bytes":1}}]}}"#
+        )
     }
 
     #[test]
@@ -199,7 +201,8 @@ mod tests {
     #[test]
     fn files_without_a_digest_get_one_and_nothing_outside_is_read() {
         let place = Place::new();
-        let folder = place.incident("2026-11-22T05-45-01Z-web-1", &incident("x").replace("artifacts/a", "artifacts/../x"));
+        let folder =
+            place.incident("2026-11-22T05-45-01Z-web-1", &incident("x").replace("artifacts/a", "artifacts/../x"));
         fs::write(folder.join("x"), "x").unwrap();
         assert!(!place.ask(None).unwrap().contains("SHA-256"));
         fs::write(folder.join("incident.json"), incident("x")).unwrap();

@@ -159,7 +159,8 @@ impl Record {
         ];
         let wanted = by_setting.into_iter().filter(|(key, value, _)| setting(key) == Some(*value));
         let wanted = wanted.map(|(_, _, text)| json!({"at": null, "text": text}));
-        let happened = self.entries.iter().filter_map(|entry| Some(json!({"at": when(entry), "text": left_out(entry)?})));
+        let happened =
+            self.entries.iter().filter_map(|entry| Some(json!({"at": when(entry), "text": left_out(entry)?})));
         wanted.chain(happened).collect()
     }
 
@@ -172,9 +173,7 @@ impl Record {
     }
 
     fn artifacts(&self) -> Value {
-        let told = |file: &Artifact| {
-            json!({"file": format!("artifacts/{}", file.name), "bytes": file.bytes, "sha256": file.sha256})
-        };
+        let told = |file: &Artifact| json!({"file": format!("artifacts/{}", file.name), "bytes": file.bytes, "sha256": file.sha256});
         self.files.iter().map(told).collect()
     }
 
@@ -616,7 +615,14 @@ mod tests {
         use crate::sys::signal::Signal;
 
         let stat = crate::cgroup::reading::Stat::default();
-        let sample = Sample { rate: 1.5, time_to_limit: Some(2.5), limit: Some(9), room: Some(2), stat: Some(stat), ..Sample::default() };
+        let sample = Sample {
+            rate: 1.5,
+            time_to_limit: Some(2.5),
+            limit: Some(9),
+            room: Some(2),
+            stat: Some(stat),
+            ..Sample::default()
+        };
         let (run, end, after) = (Run(1), HookEnd::Ended(Exit::Code(0)), Duration::from_millis(1500));
         let notes = [
             Note::StageBegan { stage: Stage::Trace, from: Stage::Normal, sample },
@@ -678,14 +684,19 @@ mod tests {
         };
         let file = |name: &str, bytes| Artifact { name: name.to_owned(), bytes, sha256: None };
         let mut record = Record::new(&journal, 0, vec![file("heap", 7), file("large", 9)]);
-        record.tell(Found { file: "artifacts/x".into(), findings: serde_json::to_value(&findings).unwrap(), lines: Vec::new() });
+        record.tell(Found {
+            file: "artifacts/x".into(),
+            findings: serde_json::to_value(&findings).unwrap(),
+            lines: Vec::new(),
+        });
         assert_eq!((record.told_digest("heap", 7), record.told_digest("heap", 8)), (Some(&*digest), None));
         record.artifacts_mut()[0].sha256 = Some(digest);
         let value: Value = serde_json::from_str(&record.json()).unwrap();
         assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
         assert_eq!(value["timeline"].as_array().unwrap().len(), notes.len() + 4);
         assert_eq!(value["evidence"]["looks"][0]["at"], "2026-11-22T05:45:01.000Z");
-        let texts: Vec<&str> = value["not_done"].as_array().unwrap().iter().map(|undone| undone["text"].as_str().unwrap()).collect();
+        let texts: Vec<&str> =
+            value["not_done"].as_array().unwrap().iter().map(|undone| undone["text"].as_str().unwrap()).collect();
         assert_eq!(
             texts,
             [

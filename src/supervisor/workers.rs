@@ -329,7 +329,11 @@ impl Worker {
             Some(Report::Warning(text)) => log::warn!("{text}"),
             Some(Report::Failed(text)) => {
                 self.end = Some(HookEnd::NotStarted);
-                if run > 0 { log::warn!("hook {run}: {text}") } else { log::warn!("{text}") }
+                if run > 0 {
+                    log::warn!("hook {run}: {text}")
+                } else {
+                    log::warn!("{text}")
+                }
                 self.remark(Remark::LeftOut(text.to_owned()));
             }
             None => log::debug!("a worker said {line:?}"),

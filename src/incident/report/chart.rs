@@ -77,7 +77,7 @@ impl Frame {
     /// The area between an upper and a lower edge.
     fn area(&self, upper: &[(f64, f64)], lower: &[(f64, f64)]) -> String {
         let mut path = self.path(upper.iter().copied().chain(lower.iter().rev().copied()));
-        path.push('Z') {}
+        path.push('Z');
         path
     }
 
@@ -275,7 +275,8 @@ fn marks(turns: &[&Event], span: (f64, f64)) -> (Vec<Mark>, usize) {
         let x = frame.x(turn.seconds);
         let free = ends.iter().position(|end| x - end >= APART);
         // Where all are taken, the one whose last mark is farthest away.
-        let farthest = || ends.iter().enumerate().min_by(|one, other| one.1.total_cmp(other.1)).map_or(0, |(row, _)| row);
+        let farthest =
+            || ends.iter().enumerate().min_by(|one, other| one.1.total_cmp(other.1)).map_or(0, |(row, _)| row);
         let row = free.unwrap_or_else(farthest);
         if let Some(end) = ends.get_mut(row) {
             *end = x;

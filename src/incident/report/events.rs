@@ -79,7 +79,9 @@ fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, S
         }
         "terminating" => turn("signal", "The app was asked to leave".to_owned()),
         "grace-over" => turn("grace over", "The grace period was over: the app was killed".to_owned()),
-        "killing" => turn("killing", format!("The processes were stopped and killed, before the kernel did{}", level())),
+        "killing" => {
+            turn("killing", format!("The processes were stopped and killed, before the kernel did{}", level()))
+        }
         "hook-started" => {
             let index = entry.number("hook").and_then(|index| usize::try_from(index).ok());
             let command = index.and_then(|index| story.configured_hooks.get(index));
@@ -109,7 +111,8 @@ fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, S
         }
         "capture-skipped" => common("No capture was taken".to_owned()),
         "limit-changed" => {
-            let limit = |key: &str| entry.number(key).map_or_else(|| "none".to_owned(), |limit| Size(limit).to_string());
+            let limit =
+                |key: &str| entry.number(key).map_or_else(|| "none".to_owned(), |limit| Size(limit).to_string());
             turn("limit", format!("The limit changed from {} to {}", limit("from"), limit("to")))
         }
         "thresholds-unreachable" => {

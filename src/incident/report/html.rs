@@ -81,7 +81,8 @@ fn capital(sentence: &str) -> String {
 fn facts(story: &Story, numbers: &str) -> Markup {
     let mut numbers = numbers.split(", ");
     // Where nothing was seen there is no number.
-    let level = numbers.next().filter(|level| level.starts_with(|letter: char| letter.is_ascii_digit())).unwrap_or_default();
+    let level =
+        numbers.next().filter(|level| level.starts_with(|letter: char| letter.is_ascii_digit())).unwrap_or_default();
     let rate = numbers.next();
     let forecast = numbers.next();
     html! {

@@ -26,14 +26,20 @@ pub fn steps(story: &Story) -> Vec<Step> {
     }
     let dump = story.artifacts.iter().find(|file| file.file.ends_with(".hprof.gz") || file.file.ends_with(".hprof"));
     if let Some(dump) = dump {
-        step("See in the heap dump who refers to them (Eclipse MAT: Leak Suspects):", Some(open::of(&dump.file).command));
+        step(
+            "See in the heap dump who refers to them (Eclipse MAT: Leak Suspects):",
+            Some(open::of(&dump.file).command),
+        );
     }
     let is_python = suspects.iter().any(|suspect| suspect.place.contains("CPython"));
     if is_python && story.setting("helpers").as_bool() == Some(false) {
         step("To have the lines named that allocate, run memini with", Some("--helpers python".to_owned()));
     }
     if &*story.outcome == "oom-killed" {
-        step("The kernel was faster than memini. Lower thresholds leave more time:", Some("--stop-at, --kill-at".to_owned()));
+        step(
+            "The kernel was faster than memini. Lower thresholds leave more time:",
+            Some("--stop-at, --kill-at".to_owned()),
+        );
     }
     steps
 }
@@ -45,8 +51,12 @@ fn about(suspect: &Suspect) -> &'static str {
         "process tree" => "Find what starts these and does not wait for their end:",
         "shared memory" | "the kernel" => "Find who makes so much of this:",
         "private memory" => "No runtime tells more of this than the kernel does. A profiler of its language would:",
-        place if place.starts_with("allocations of ") => "Look at the line that allocates, and at who keeps what it makes:",
-        place if place.starts_with("outside the heap of ") => "It is not in the heap. Look for what asks the system for this:",
+        place if place.starts_with("allocations of ") => {
+            "Look at the line that allocates, and at who keeps what it makes:"
+        }
+        place if place.starts_with("outside the heap of ") => {
+            "It is not in the heap. Look for what asks the system for this:"
+        }
         place if place.starts_with('/') => "Find who writes these files, which are memory:",
         _ => "Find what fills this, and what should take something out of it again:",
     }

@@ -68,7 +68,10 @@ mod tests {
     #[test]
     fn each_kind_of_file_has_its_way() {
         for (file, command) in [
-            ("artifacts/heap-2-1.hprof.gz", "ParseHeapDump.sh artifacts/heap-2-1.hprof.gz org.eclipse.mat.api:suspects"),
+            (
+                "artifacts/heap-2-1.hprof.gz",
+                "ParseHeapDump.sh artifacts/heap-2-1.hprof.gz org.eclipse.mat.api:suspects",
+            ),
             ("artifacts/heap.pb.gz", "go tool pprof -http=: artifacts/heap.pb.gz"),
             ("artifacts/a b.json", "python3 -m json.tool 'artifacts/a b.json'"),
             ("artifacts/$(reboot).log", "less 'artifacts/$(reboot).log'"),

@@ -438,7 +438,9 @@ mod tests {
 
     #[test]
     fn nulls_are_as_good_as_nothing_and_what_is_not_known_is_passed_over() {
-        let story = Story::of(r#"{"schema":"memini.incident/1","id":null,"app":null,"timeline":null,"evidence":null,"new":[1]}"#);
+        let story = Story::of(
+            r#"{"schema":"memini.incident/1","id":null,"app":null,"timeline":null,"evidence":null,"new":[1]}"#,
+        );
         let story = story.unwrap();
         assert_eq!((&*story.id, story.program(), story.timeline.len()), ("", "the app", 0));
         assert_eq!((story.duration(), story.clock(1.0)), (None, String::new()));

@@ -58,8 +58,7 @@ impl Tree {
     }
 
     fn of_looks(looks: &[Look], processes: &[Held], story: &Story) -> Self {
-        let moment =
-            |look: &Look| Moment { stage: stage_name(&look.stage).to_owned(), clock: clock_of(&look.at) };
+        let moment = |look: &Look| Moment { stage: stage_name(&look.stage).to_owned(), clock: clock_of(&look.at) };
         let nodes = processes.iter().map(|process| Node {
             pid: process.pid,
             parent: process.parent,
@@ -143,7 +142,8 @@ mod tests {
 
     #[test]
     fn without_a_look_there_is_what_memini_has_noted() {
-        let process = |pid: i64, bytes: u64| json!({"pid": pid, "parent": 1, "comm": "app", "rss_anon": bytes, "rss_file": 9});
+        let process =
+            |pid: i64, bytes: u64| json!({"pid": pid, "parent": 1, "comm": "app", "rss_anon": bytes, "rss_file": 9});
         let tree = tree(json!({"processes": [
             {"stage": "capture", "count": 1, "list": [process(7, 5)]},
             {"stage": "stop", "count": 2, "list": [process(7, 8), process(8, 2)]},
