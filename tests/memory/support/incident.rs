@@ -73,6 +73,18 @@ impl Incident {
         fs::read(self.folder.join(file)).expect("the output of the hook")
     }
 
+    /// Files that are whole have the digest that sha256sum(1) finds.
+    pub fn assert_digests(&self) {
+        for artifact in self.json["artifacts"].as_array().expect("a list") {
+            let file = artifact["file"].as_str().expect("a name");
+            let found =
+                std::process::Command::new("sha256sum").arg(self.folder.join(file)).output().expect("sha256sum");
+            let found = String::from_utf8_lossy(&found.stdout);
+            let told = artifact["sha256"].as_str();
+            assert_eq!(told, found.split_whitespace().next().filter(|_| !file.ends_with(".partial")), "{file}");
+        }
+    }
+
     /// Folders are 0700 and files 0600, all of them ours, and nothing half-written is left.
     pub fn assert_private(&self) {
         fn walk(path: &Path) {
