@@ -675,13 +675,13 @@ mod tests {
         {
             add(entry, 100 + number);
         }
-        let suspect = Suspect { sizes: vec![None, Some(5)], rate: Some(1.25), ..Suspect::default() };
-        let findings = Findings {
-            suspects: vec![suspect],
+        let mut findings = Findings {
+            suspects: vec![Suspect::default()],
             looks: vec![Taken { stage: "normal".into(), taken_ms: 1_795_326_301_000 }],
             processes: vec![Held { sizes: vec![None, Some(1)], ..Held::default() }],
             ..Findings::default()
         };
+        (findings.suspects[0].sizes, findings.suspects[0].rate) = (vec![None, Some(5)], Some(1.25));
         let file = |name: &str, bytes| Artifact { name: name.to_owned(), bytes, sha256: None };
         let mut record = Record::new(&journal, 0, vec![file("heap", 7), file("large", 9)]);
         record.tell(Found {

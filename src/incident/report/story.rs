@@ -58,7 +58,6 @@ pub struct Story {
     pub outcome: Text,
     pub exit_code: Option<u64>,
     pub began: Text,
-    pub last: Text,
     /// memini's version.
     pub memini: Text,
     pub hostname: Text,
@@ -95,14 +94,12 @@ pub struct Story {
 pub struct App {
     #[serde(deserialize_with = "or_default")]
     pub command: Vec<Text>,
-    pub pid: Option<i64>,
 }
 
 /// A hook, as it was configured.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Configured {
-    pub stage: Text,
     pub command: Text,
 }
 
@@ -110,7 +107,6 @@ pub struct Configured {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Evidence {
-    pub file: Text,
     pub place: Text,
     pub growth: Option<i64>,
     #[serde(deserialize_with = "or_default")]
@@ -175,7 +171,6 @@ pub struct Held {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Hook {
-    pub run: Option<u64>,
     pub stage: Text,
     pub command: Text,
     pub seconds: Option<f64>,
@@ -249,8 +244,6 @@ pub struct Sample {
     pub usage: u64,
     pub gauged: u64,
     pub limit: Option<u64>,
-    pub rate: Option<f64>,
-    pub time_to_limit: Option<f64>,
 }
 
 impl Entry {
@@ -291,8 +284,6 @@ impl Entry {
             usage: number("usage").unwrap_or(0),
             gauged: number("gauged").unwrap_or(0),
             limit: number("limit").filter(|limit| *limit > 0),
-            rate: sample.get("rate").and_then(Value::as_f64),
-            time_to_limit: sample.get("time_to_limit").and_then(Value::as_f64),
         })
     }
 
@@ -332,10 +323,12 @@ impl Story {
     /// In one line, where it is none.
     pub fn of(json: &str) -> Result<Self, String> {
         let story: Self = serde_json::from_str(json).map_err(|error| format!("it is no incident.json: {error}"))?;
-        match story.schema.strip_prefix("memini.incident/") {
-            Some(_) if &*story.schema == SCHEMA => Ok(story),
-            Some(_) => Err(format!("it is a {}, and this memini reads {SCHEMA}", story.schema)),
-            None => Err(format!("it does not say that it is a {SCHEMA}")),
+        if &*story.schema == SCHEMA {
+            Ok(story)
+        } else if story.schema.starts_with("memini.incident/") {
+            Err(format!("it is a {}, and this memini reads {SCHEMA}", story.schema))
+        } else {
+            Err(format!("it does not say that it is a {SCHEMA}"))
         }
     }
 
@@ -358,13 +351,13 @@ impl Story {
 
     /// The name of the app's program.
     pub fn program(&self) -> &str {
-        let path = self.app.command.first().map_or("the app", |word| word);
+        let path = self.app.command.first().map_or("the app", |word| &**word);
         path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
     }
 
     /// The summary without its numbers, and the numbers: they stand apart on a page.
     pub fn headline(&self) -> (&str, &str) {
-        self.summary.rsplit_once(": ").unwrap_or((&self.summary, ""))
+        self.summary.rsplit_once(": ").unwrap_or((&*self.summary, ""))
     }
 
     /// When memini started: the time since 1970.
