@@ -7,8 +7,11 @@ use super::story::{Kept, Story};
 /// The lowest, the highest and the last value since the point before; bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
+    /// The lowest.
     pub low: u64,
+    /// The highest.
     pub high: u64,
+    /// The last.
     pub last: u64,
 }
 
@@ -46,13 +49,16 @@ pub struct Point {
     pub usage: Range,
     /// What thresholds are compared with.
     pub gauged: Range,
+    /// The limit that counts.
     pub limit: Option<u64>,
+    /// Where the bytes are, if that was seen.
     pub parts: Option<Parts>,
 }
 
 /// Points in the order of time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
+    /// All of them.
     pub points: Vec<Point>,
 }
 

@@ -53,34 +53,51 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserial
 #[serde(default)]
 pub struct Story {
     schema: Text,
+    /// The name of its folder.
     pub id: Text,
+    /// What happened, in one sentence with its numbers.
     pub summary: Text,
+    /// How it stands.
     pub outcome: Text,
+    /// What memini ended with.
     pub exit_code: Option<u64>,
+    /// The first moment.
     pub began: Text,
     /// memini's version.
     pub memini: Text,
+    /// The container's, often.
     pub hostname: Text,
+    /// What was run.
     #[serde(deserialize_with = "or_default")]
     pub app: App,
+    /// Where memory was read.
     pub source: Text,
     #[serde(deserialize_with = "or_default")]
     settings: Map<String, Value>,
+    /// In the order of the command line.
     #[serde(deserialize_with = "or_default")]
     pub configured_hooks: Vec<Configured>,
+    /// `None`: no look was taken.
     pub evidence: Option<Evidence>,
+    /// The runs of hooks.
     #[serde(deserialize_with = "or_default")]
     pub hooks: Vec<Hook>,
+    /// Its files.
     #[serde(deserialize_with = "or_default")]
     pub artifacts: Vec<Artifact>,
+    /// What was left out.
     #[serde(deserialize_with = "or_default")]
     pub not_done: Vec<Undone>,
+    /// How often the app was braked.
     #[serde(deserialize_with = "or_default")]
     pub brakes: Brakes,
+    /// Who held how much, as memini has noted it itself.
     #[serde(deserialize_with = "or_default")]
     pub processes: Vec<Seen>,
+    /// What happened, in order.
     #[serde(deserialize_with = "or_default")]
     pub timeline: Vec<Entry>,
+    /// What found no room in the journal.
     #[serde(deserialize_with = "or_default")]
     pub timeline_entries_lost: u64,
     /// What a recorder has kept; the finest mesh may come anywhere.
@@ -92,6 +109,7 @@ pub struct Story {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct App {
+    /// Its words.
     #[serde(deserialize_with = "or_default")]
     pub command: Vec<Text>,
 }
@@ -100,6 +118,7 @@ pub struct App {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Configured {
+    /// As it was given.
     pub command: Text,
 }
 
@@ -107,15 +126,22 @@ pub struct Configured {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Evidence {
+    /// Where the memory is, in one phrase.
     pub place: Text,
+    /// Bytes, since the first look.
     pub growth: Option<i64>,
+    /// The time since then.
     #[serde(deserialize_with = "or_default")]
     pub span: Duration,
+    /// The most likely first.
     #[serde(deserialize_with = "or_default")]
     pub suspects: Vec<Suspect>,
+    /// Whether the first of them can be called the cause.
     pub is_conclusive: bool,
+    /// What was compared, the first look first.
     #[serde(deserialize_with = "or_default")]
     pub looks: Vec<Look>,
+    /// The largest first.
     #[serde(deserialize_with = "or_default")]
     pub processes: Vec<Held>,
 }
@@ -124,18 +150,30 @@ pub struct Evidence {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Suspect {
+    /// What it is.
     pub what: Text,
+    /// Where that is.
     pub place: Text,
+    /// Whose it is, if it is one process's.
     pub process: Option<Who>,
+    /// What it takes now.
     pub bytes: u64,
+    /// Bytes, since the first look.
     pub growth: Option<i64>,
+    /// With what its objects refer to.
     pub up_to: Option<u64>,
+    /// How many there are.
     pub count: Option<u64>,
+    /// How many more.
     pub count_growth: Option<i64>,
+    /// Bytes a second.
     pub rate: Option<f64>,
+    /// 1: more at each look.
     pub consistency: Option<f64>,
+    /// Bytes at each look; `None` where nobody could tell.
     #[serde(deserialize_with = "or_default")]
     pub sizes: Vec<Option<u64>>,
+    /// How many at each look.
     #[serde(deserialize_with = "or_default")]
     pub counts: Vec<Option<u64>>,
 }
@@ -144,7 +182,9 @@ pub struct Suspect {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Who {
+    /// Its number.
     pub pid: i64,
+    /// Its name for itself.
     pub comm: Text,
 }
 
@@ -152,7 +192,9 @@ pub struct Who {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Look {
+    /// At which stage.
     pub stage: Text,
+    /// When.
     pub at: Text,
 }
 
@@ -160,9 +202,13 @@ pub struct Look {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Held {
+    /// Its number.
     pub pid: i64,
+    /// Its parent's.
     pub parent: i64,
+    /// Its name for itself.
     pub comm: Text,
+    /// Bytes at each look.
     #[serde(deserialize_with = "or_default")]
     pub sizes: Vec<Option<u64>>,
 }
@@ -171,10 +217,15 @@ pub struct Held {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Hook {
+    /// When it ran.
     pub stage: Text,
+    /// As it was given.
     pub command: Text,
+    /// For how long.
     pub seconds: Option<f64>,
+    /// How it ended.
     pub end: Value,
+    /// The file with what it printed; empty if there is none.
     pub output: Text,
 }
 
@@ -182,8 +233,11 @@ pub struct Hook {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Artifact {
+    /// Relative to the incident's folder.
     pub file: Text,
+    /// Its size.
     pub bytes: u64,
+    /// In hexadecimal; empty if it is not known.
     pub sha256: Text,
 }
 
@@ -191,7 +245,9 @@ pub struct Artifact {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Undone {
+    /// When; empty for all the time.
     pub at: Text,
+    /// What, and why.
     pub text: Text,
 }
 
@@ -199,7 +255,9 @@ pub struct Undone {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Brakes {
+    /// How often.
     pub times: u64,
+    /// For how many seconds in all.
     pub stopped: f64,
 }
 
@@ -207,9 +265,13 @@ pub struct Brakes {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Seen {
+    /// When.
     pub at: Text,
+    /// At which stage.
     pub stage: Text,
+    /// How many processes there were.
     pub count: u64,
+    /// The largest of them.
     #[serde(deserialize_with = "or_default")]
     pub list: Vec<Process>,
 }
@@ -218,8 +280,11 @@ pub struct Seen {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Process {
+    /// Its number.
     pub pid: i64,
+    /// Its parent's.
     pub parent: i64,
+    /// Its name for itself.
     pub comm: Text,
     rss_anon: u64,
     rss_shmem: u64,
@@ -241,20 +306,26 @@ pub struct Entry(Map<String, Value>);
 /// One gauged point.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
+    /// All that is charged.
     pub usage: u64,
+    /// What thresholds are compared with.
     pub gauged: u64,
+    /// The limit that counts.
     pub limit: Option<u64>,
 }
 
 impl Entry {
+    /// A text; empty if there is none.
     pub fn text(&self, key: &str) -> Text {
         Text::new(self.0.get(key).and_then(Value::as_str).unwrap_or_default())
     }
 
+    /// What happened.
     pub fn event(&self) -> &str {
         self.0.get("event").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// A whole number.
     pub fn number(&self, key: &str) -> Option<u64> {
         self.0.get(key)?.as_u64()
     }
@@ -264,10 +335,12 @@ impl Entry {
         self.0.get(key)?.as_f64().filter(|number| (0.0..1e12).contains(number))
     }
 
+    /// Whether this is so.
     pub fn is(&self, key: &str) -> bool {
         self.0.get(key).and_then(Value::as_bool).unwrap_or(false)
     }
 
+    /// Anything; null if there is none.
     pub fn value(&self, key: &str) -> &Value {
         self.0.get(key).unwrap_or(&Value::Null)
     }
@@ -277,6 +350,7 @@ impl Entry {
         self.amount("seconds").unwrap_or(0.0)
     }
 
+    /// What was seen then.
     pub fn sample(&self) -> Option<Sample> {
         let sample = self.0.get("sample")?.as_object()?;
         let number = |key: &str| sample.get(key).and_then(Value::as_u64);
@@ -299,6 +373,7 @@ impl Entry {
 pub struct History {
     /// Seconds from one point to the next.
     pub interval: f64,
+    /// In the order of time.
     #[serde(deserialize_with = "or_default")]
     pub points: Vec<Kept>,
 }
@@ -309,9 +384,13 @@ pub struct History {
 pub struct Kept {
     /// Since memini started.
     pub seconds: f64,
+    /// All that is charged.
     pub usage: [u64; 3],
+    /// What thresholds are compared with.
     pub gauged: [u64; 3],
+    /// The limit that counts.
     pub limit: Option<u64>,
+    /// By the names of `memory.stat`.
     #[serde(deserialize_with = "or_default")]
     pub composition: Map<String, Value>,
 }
