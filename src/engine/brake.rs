@@ -186,7 +186,6 @@ impl Engine {
             return !stands_still && !self.is_to_be_killed(view);
         }
         if !self.watch.brakes {
-            self.let_go(commands);
             return false;
         }
         if let Some(since) = self.brake.ran_out(self.now) {
@@ -239,6 +238,11 @@ impl Engine {
 
     /// After everything else: the tree goes on, unless it is to be killed.
     pub(super) fn release(&mut self, commands: &mut Vec<Command>) {
+        if !self.watch.brakes {
+            // Only now: what was just decided may be to kill it.
+            self.let_go(commands);
+            return;
+        }
         if !self.brake.end_stop(self.now) || self.is_killed() {
             return;
         }
@@ -471,6 +475,19 @@ mod tests {
         assert!(commands.contains(&Command::KillTree), "{commands:?}");
         let others = [Command::Release, Command::FreezeTree, Command::NoteProcesses];
         assert!(!others.iter().any(|other| commands.contains(other)), "{commands:?}");
+    }
+
+    // It was let go, and killed in the same breath: it ran on in between.
+    #[test]
+    fn who_may_no_longer_be_braked_is_not_let_go_to_be_killed() {
+        let mut scene = braked(Settings::default());
+        scene.tell(Duration::ZERO, Event::CanBrake(false));
+        let commands = scene.read(98, 0);
+        assert!(commands.contains(&Command::KillTree) && !commands.contains(&Command::Release), "{commands:?}");
+        let mut scene = braked(Settings::default());
+        scene.tell(Duration::ZERO, Event::CanBrake(false));
+        scene.now = scene.now.after(Duration::from_secs(1));
+        assert!(scene.read(50, 0).contains(&Command::Release));
     }
 
     // Its scan of /proc was charged to the full group, and called the OOM killer itself.
