@@ -332,12 +332,6 @@ fn leaking_jvm() -> &'static str {
 /// JVMs with the same number in namespaces of their own would use the same name in /tmp.
 static ONE_JVM: Mutex<()> = Mutex::new(());
 
-fn leak_until(session: &mut Session, text: &str) {
-    while !session.log().contains(text) {
-        session.tell("5");
-    }
-}
-
 /// A JVM whose heap may grow beyond the limit.
 fn jvm<'a>(group: &'a Group, options: &[&str]) -> Memini<'a> {
     let java = ["java", "-XX:+UseSerialGC", "-Xms16m", "-Xmn8m", "-Xmx600m", "-cp", leaking_jvm(), "Leak"];
@@ -351,9 +345,9 @@ fn of_a_jvm_the_class_is_named_and_its_heap_is_kept() {
     let mut session = jvm(&group, &[]).start();
     session.tell("1");
     session.sees("the processes were looked at");
-    leak_until(&mut session, "trace: looking at the processes");
+    session.tell_until("5", "trace: looking at the processes");
     session.sees_times("the processes were looked at", 2);
-    leak_until(&mut session, "capture: looking at the processes");
+    session.tell_until("5", "capture: looking at the processes");
     session.sees_times("the processes were looked at", 3);
     // It goes on.
     session.tell("1");
@@ -379,7 +373,7 @@ fn a_heap_dump_that_the_stop_stage_cuts_leaves_a_jvm_that_can_leave() {
     let mut session = jvm(&group, &["--max-pause", "60s", "--grace", "60s", "--stop-when", "level"]).start();
     session.tell("1");
     session.sees("the processes were looked at");
-    leak_until(&mut session, "capture: looking at the processes");
+    session.tell_until("5", "capture: looking at the processes");
     let artifacts = session.dir().join("incidents");
     let partial = || {
         let incidents = fs::read_dir(&artifacts).into_iter().flatten().flatten();
@@ -387,7 +381,7 @@ fn a_heap_dump_that_the_stop_stage_cuts_leaves_a_jvm_that_can_leave() {
             .flat_map(|incident| fs::read_dir(incident.path().join("artifacts")).into_iter().flatten().flatten());
         files.find(|file| file.file_name().to_string_lossy().ends_with(".hprof.gz.partial")).map(|file| file.path())
     };
-    // Not until something is in it: what compresses well is whole by then.
+    // (Whoever waits for the app's answer to the last instruction may wait until the dump is whole, as the app stands still.)
     wait_until("the heap is dumped", || partial().is_some());
     send("STOP", session.child("__worker evidence"));
     assert!(partial().is_some(), "{}", session.log());
@@ -416,9 +410,9 @@ fn what_speaks_against_a_heap_dump_is_said_with_its_numbers() {
         let mut session = jvm(&group, options).start();
         session.tell("1");
         session.sees("the processes were looked at");
-        leak_until(&mut session, "trace: looking at the processes");
+        session.tell_until("5", "trace: looking at the processes");
         session.sees_times("the processes were looked at", 2);
-        leak_until(&mut session, "capture: looking at the processes");
+        session.tell_until("5", "capture: looking at the processes");
         session.sees_times("the processes were looked at", 3);
         let ended = session.finish();
         ended.assert_code(0).assert_says(why).assert_silent("heap dump of java (pid 2): artifacts");
@@ -440,9 +434,9 @@ fn what_a_heap_dump_may_take_of_the_disk_is_limited() {
         let mut session = jvm(&group, options).setup(setup).start();
         session.tell("1");
         session.sees("the processes were looked at");
-        leak_until(&mut session, "trace: looking at the processes");
+        session.tell_until("5", "trace: looking at the processes");
         session.sees_times("the processes were looked at", 2);
-        leak_until(&mut session, "capture: looking at the processes");
+        session.tell_until("5", "capture: looking at the processes");
         session.sees_times("the processes were looked at", 3);
         session.tell("1");
         let ended = session.finish();

@@ -233,6 +233,18 @@ impl Session {
         assert!(waited.is_some(), "the app did not {instruction:?}; the log:\n{}", self.log.text());
     }
 
+    /// Gives the app an instruction again and again until this stands in the log. Does not wait for an app that stands still by
+    /// then.
+    pub fn tell_until(&mut self, instruction: &str, text: &str) {
+        let done = format!("done {instruction}");
+        while !self.log().contains(text) {
+            let before = self.output.text().lines().filter(|line| **line == done).count();
+            self.begin(instruction);
+            let has_done = || self.output.text().lines().filter(|line| **line == done).count() > before;
+            wait_until(&done, || has_done() || self.log().contains(text));
+        }
+    }
+
     /// Gives the app an instruction that it may not live to see the end of.
     pub fn begin(&mut self, instruction: &str) {
         let input = self.input.as_mut().expect("standard input");
