@@ -159,6 +159,8 @@ pub struct Config {
     pub dir: PathBuf,
     /// `--termination-log`, absolute.
     pub termination_log: PathBuf,
+    /// `--recorder`: its size in bytes; `None`: off.
+    pub recorder: Option<u64>,
     /// `--dry-run`.
     pub dry_run: bool,
     /// False with `--no-brake`.

@@ -10,6 +10,7 @@ mod engine;
 mod incident;
 mod injected;
 mod process;
+mod recorder;
 mod supervisor;
 mod sys;
 mod text;

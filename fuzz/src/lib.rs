@@ -24,14 +24,21 @@ pub mod capture;
 
 #[path = "../../src/engine"]
 pub mod engine {
+    pub mod event;
+    pub mod looks;
     pub mod settings;
+    pub mod time;
 }
+
+#[path = "../../src/recorder/mod.rs"]
+pub mod recorder;
 
 #[path = "../../src/sys"]
 pub mod sys {
     pub mod descriptors;
     pub mod directory;
     pub mod guise;
+    pub mod map;
     pub mod mask;
     pub mod memory;
     pub mod pages;

@@ -317,6 +317,13 @@ flags! {
         brief: "the folder for incidents",
         detail: "Made if it does not exist. Neither a file nor a symbolic link.",
     };
+    RECORDER Flag {
+        long: "recorder", short: None, takes: Takes::Value("SIZE|off"), default: "512KiB", heading: Heading::Evidence,
+        brief: "the flight recorder in --dir: how large",
+        detail: "History of memory and events that survives whatever becomes of memini, so that the next start can tell how \
+                 this run ended. 512 KiB hold every second of 10 minutes, every 10 s of 3 h, every minute of 48 h. 64KiB to \
+                 1MiB.",
+    };
     TERMINATION_LOG Flag {
         long: "termination-log", short: None, takes: Takes::Path, default: "/dev/termination-log",
         heading: Heading::Evidence,

@@ -62,6 +62,7 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
         exit_code: values.one(&flags::EXIT_CODE, units::exit_code)?,
         dir: values.raw(&flags::DIR, units::path)?,
         termination_log: values.raw(&flags::TERMINATION_LOG, units::path)?,
+        recorder: values.one(&flags::RECORDER, units::recorder)?,
         dry_run: values.switch(&flags::DRY_RUN)?,
         brake: !values.switch(&flags::NO_BRAKE)?,
         watch: !values.switch(&flags::NO_WATCH)?,

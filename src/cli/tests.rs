@@ -101,6 +101,7 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("helpers", "python", |config| format!("{:?}", config.helpers), "Helpers { python: true }"),
     ("traceback-frames", "7", |config| config.traceback_frames.to_string(), "7"),
     ("dir", "/a/./b/", |config| format!("{:?}", config.dir), r#""/a/b""#),
+    ("recorder", "off", |config| format!("{:?}", config.recorder), "None"),
     ("termination-log", "/x", |config| format!("{:?}", config.termination_log), r#""/x""#),
     ("grace", "500ms", |config| format!("{:?}", config.grace), "500ms"),
     ("stop-signal", "RTMIN+3", |config| config.stop_signal.to_string(), "SIGRTMIN+3"),

@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 
 use crate::config::Recipes;
 use crate::engine::settings::Threshold;
+use crate::recorder::format::{LARGEST, SMALLEST};
 use crate::sys::signal::Signal;
 
 /// The longest duration, ten years of 365.25 days: far beyond any use, and no sum of a few overflows a clock.
@@ -67,6 +68,18 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// A number of bytes with a unit, or 0.
 pub fn size_or_none(text: &str) -> Result<u64, String> {
     if text.trim() == "0" { Ok(0) } else { size(text) }
+}
+
+/// The recorder's size, or `off`.
+pub fn recorder(text: &str) -> Result<Option<u64>, String> {
+    if text.trim().eq_ignore_ascii_case("off") {
+        return Ok(None);
+    }
+    match size(text) {
+        Ok(bytes) if (SMALLEST..=LARGEST).contains(&bytes) => Ok(Some(bytes)),
+        Ok(_) => Err("use 64KiB to 1MiB, or off".to_owned()),
+        Err(why) => Err(why),
+    }
 }
 
 enum NoSize {

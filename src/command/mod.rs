@@ -7,6 +7,7 @@ pub mod evidence;
 pub mod guardian;
 pub mod hook;
 pub mod record;
+pub mod recorder;
 mod releaser;
 pub mod run;
 pub mod worker;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
-use super::{evidence, guardian, hook, record, releaser};
+use super::{evidence, guardian, hook, record, recorder, releaser};
 use crate::injected;
 use crate::supervisor::report::Report;
 
@@ -19,6 +19,7 @@ pub fn run(arguments: &[OsString]) -> u8 {
             b"evidence" => evidence::run(rest),
             b"unrecord" => evidence::unrecord(rest),
             b"record" => record::run(rest),
+            b"recorder" => recorder::run(rest),
             b"guardian" => guardian::run(rest),
             b"release" => releaser::run(rest),
             _ => None,

@@ -175,6 +175,23 @@ pub struct Sample {
     pub stat: Option<Stat>,
 }
 
+/// What the last reading showed, for the recorder. Bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Glimpse {
+    /// All that is charged to the level that counts (swap included where some can be used).
+    pub usage: u64,
+    /// What thresholds are compared with; `None` where it was not measured, but only usage.
+    pub gauged: Option<u64>,
+    /// The limit that counts, if any.
+    pub limit: Option<u64>,
+    /// How much of it is in swap.
+    pub swap: u64,
+    /// Growth in bytes a second, as in [`Sample`].
+    pub rate: f64,
+    /// Where the bytes are, if it was read.
+    pub stat: Option<Stat>,
+}
+
 /// Something worth a line in the log and a place on the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::cadence;
-use super::event::{Command, Note, Sample};
+use super::event::{Command, Glimpse, Note, Sample};
 use super::gauge::Gauged;
 use super::ladder::Steps;
 use super::peak::Peak;
@@ -251,6 +251,8 @@ pub struct View {
 pub struct Levels {
     tracks: [Track; MAX_LEVELS],
     count: usize,
+    /// The level with the least room, when all were last measured.
+    narrowest: usize,
 }
 
 impl Levels {
@@ -264,6 +266,25 @@ impl Levels {
             let soft = settings.soft_limit.filter(|_| level.scope == own);
             track.take(now, level, soft, reading.machine_held, full, settings);
         }
+        if full {
+            let room = |track: &Track| track.seen.room().unwrap_or(u64::MAX);
+            let narrowest = self.tracks().iter().enumerate().min_by_key(|(_, track)| room(track));
+            self.narrowest = narrowest.map_or(0, |(index, _)| index);
+        }
+    }
+
+    /// What the last reading showed of the level with the least room.
+    pub fn look(&self) -> Option<Glimpse> {
+        let track = self.tracks().get(self.narrowest)?;
+        let seen = &track.seen;
+        Some(Glimpse {
+            usage: seen.usage,
+            gauged: seen.exact.then_some(seen.gauged),
+            limit: seen.limit,
+            swap: seen.usage.saturating_sub(seen.memory),
+            rate: track.rates.steady(),
+            stat: seen.stat,
+        })
     }
 
     fn tracks(&self) -> &[Track] {

@@ -52,7 +52,7 @@ mod watch;
 use std::time::Duration;
 
 use brake::Brake;
-use event::{Command, Event};
+use event::{Command, Event, Glimpse};
 use hooks::Runs;
 use late::Late;
 use leaving::Leaving;
@@ -173,6 +173,11 @@ impl Engine {
         let brake = self.brake.deadline().filter(|_| self.watches());
         let next = [phase, reading, brake, self.runs.deadline()].into_iter().flatten().min()?;
         Some(next.max(self.now))
+    }
+
+    /// What the last reading showed. `None` before the first one, and where memory decides nothing any more.
+    pub fn look(&self) -> Option<Glimpse> {
+        self.watches().then(|| self.watch.levels.look()).flatten()
     }
 
     /// Whether growth that cannot be followed is to be braked, where that can be done.

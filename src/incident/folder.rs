@@ -113,6 +113,30 @@ impl Folder {
         Ok(File::from(openat(&self.descriptor, name, flags, Mode::empty())?))
     }
 
+    /// Makes a new file in it, to be read and written by several.
+    ///
+    /// # Errors
+    /// As [`Folder::create`].
+    pub fn create_shared(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+    }
+
+    /// Opens a file in it, to be read and written. A link is an error.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn open_to_write(&self, name: &str) -> io::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(&self.descriptor, name, flags, Mode::empty())?))
+    }
+
+    /// Which file it is that has this name: device and inode.
+    pub fn inode(&self, name: &str) -> Option<(u64, u64)> {
+        let status = fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        Some((status.st_dev, status.st_ino))
+    }
+
     /// Gives a file its final name, in place of what is there under it.
     ///
     /// # Errors

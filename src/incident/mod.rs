@@ -5,5 +5,36 @@ pub mod journal;
 pub mod record;
 pub mod retention;
 
+use std::time::SystemTime;
+
 /// The version of `incident.json`.
 pub const SCHEMA: &str = "memini.incident/1";
+
+/// `2026-11-22T05-45-01Z-HOSTNAME-1`: sorts by time, and is a file name on every file system.
+pub fn name(now: SystemTime, hostname: &str, count: u32) -> String {
+    let time = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
+    let mut host: String = hostname.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
+    host.truncate(64);
+    format!("{time}-{host}-{count}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn an_incident_is_named_after_time_and_place() {
+        let moment = UNIX_EPOCH + Duration::from_secs(1_795_326_301);
+        assert_eq!(name(moment, "web-1", 2), "2026-11-22T05-45-01Z-web-1-2");
+        assert_eq!(name(moment, "../../etc", 1), "2026-11-22T05-45-01Z-etc-1");
+    }
+
+    #[test]
+    fn whatever_the_clock_is_set_to_an_incident_has_a_name() {
+        // The kernel takes no time before 1970 and none that 64 bits of nanoseconds could not hold (settimeofday(2)).
+        assert_eq!(name(UNIX_EPOCH, "web", 1), "1970-01-01T00-00-00Z-web-1");
+        let last = Duration::from_nanos(i64::MAX.unsigned_abs());
+        assert_eq!(name(UNIX_EPOCH + last, "web", 1), "2262-04-11T23-47-16Z-web-1");
+    }
+}

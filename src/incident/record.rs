@@ -274,6 +274,27 @@ impl Record {
     }
 }
 
+/// A record whose run was killed before it could end it: with the end that the next run has found, and the artifacts that are
+/// there now.
+pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[(String, u64)]) -> String {
+    let words = record.get("app").and_then(|app| app.get("command")?.as_array());
+    let path = words.and_then(|words| words.first()?.as_str()).unwrap_or("the app");
+    let name = path.rsplit('/').next().unwrap_or(path).replace('\n', " ");
+    let sample = entries.iter().find_map(|entry| entry.get("sample"));
+    let summary = format!("the kernel's OOM killer killed {name}: {}", measure(sample));
+    record.insert("summary".into(), summary.into());
+    record.insert("outcome".into(), "oom-killed".into());
+    record.insert("last".into(), entries.last().map_or(Value::Null, when));
+    let artifacts = files.iter().map(|(name, bytes)| json!({"file": format!("artifacts/{name}"), "bytes": bytes}));
+    record.insert("artifacts".into(), artifacts.collect());
+    if let Some(timeline) = record.get_mut("timeline").and_then(Value::as_array_mut) {
+        timeline.extend(entries.iter().map(with_time));
+    }
+    let mut record = Value::Object(record);
+    round(&mut record);
+    format!("{record:#}\n")
+}
+
 fn event(entry: &Value) -> &str {
     text_of(entry, "event")
 }

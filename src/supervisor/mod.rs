@@ -27,6 +27,7 @@ pub mod evidence;
 mod helper;
 pub mod log;
 pub mod newborn;
+mod recorder;
 pub mod recording;
 pub mod report;
 pub mod sentence;
@@ -58,6 +59,7 @@ use crate::sys::spawn;
 use crate::sys::stop_timer::StopTimer;
 use app::App;
 use attention::Attention;
+use recorder::Recorder;
 use recording::Recording;
 use sentence::{Ending, Sentence};
 use tree::Tree;
@@ -140,6 +142,7 @@ pub struct Supervisor {
     tree: Tree,
     workers: Workers,
     recording: Recording,
+    recorder: Recorder,
     ballast: Option<Ballast>,
     /// What the hooks' tokens say: the last sample that was noted, and why.
     last_sample: Sample,
@@ -212,6 +215,7 @@ impl Supervisor {
         }
         Self {
             recording: Recording::new(&parts.config, app.get(), &parts.source),
+            recorder: Recorder::new(&parts.config, parts.watch.is_some()),
             tree,
             config: parts.config,
             clock: parts.clock,
@@ -265,12 +269,15 @@ impl Supervisor {
         let may_have_stopped = self.stop_timer.take().is_some();
         self.tree.thaw(self.clock.now(), may_have_stopped);
         self.watch = None;
+        self.recorder.broken(self.clock.now());
         loop {
             self.take_signals();
             self.reap();
             if let Some(exit) = self.app.ended().filter(|_| !self.more_to_reap) {
                 let code = exit.code();
-                return if self.config.remap_exit.contains(&code) { 0 } else { code };
+                let code = if self.config.remap_exit.contains(&code) { 0 } else { code };
+                self.recorder.exit(self.clock.now(), code);
+                return code;
             }
             let mut wait = Wait::new();
             wait.add(self.signals.as_fd(), Interest::Read, ());
@@ -326,6 +333,22 @@ impl Supervisor {
         }
         self.continue_newborn_if_due();
         self.write_record_if_due(now);
+        self.keep_recorder(now);
+    }
+
+    /// Has the recorder made once there is time for that, and later what it needs besides being written to.
+    fn keep_recorder(&mut self, now: Moment) {
+        if self.recorder_due().is_some_and(|due| due <= now) && !self.engine.is_scarce() {
+            self.recorder.start(now, &self.recording.run(), &self.config, &mut self.workers);
+        }
+        if !self.engine.is_pressed() {
+            self.recorder.keep_up(now);
+        }
+    }
+
+    /// While memory grows fast, and when the app is gone, there is no time for a worker.
+    fn recorder_due(&self) -> Option<Moment> {
+        self.recorder.due().filter(|_| !self.app_exit_told && !self.engine.is_pressed())
     }
 
     /// While memory grows fast, a look at everybody takes longer than there is time for. But not for ever.
@@ -379,7 +402,8 @@ impl Supervisor {
         let now = self.clock.now();
         // While it is held, the engine's deadlines bring the loop round often enough.
         let record = if self.held.is_some() { None } else { self.record_due() };
-        let due = [self.engine.deadline(), record, self.newborn_due()];
+        let recorder = self.recorder_due().filter(|_| !self.engine.is_scarce());
+        let due = [self.engine.deadline(), record, self.newborn_due(), recorder];
         due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
     }
 
@@ -394,7 +418,9 @@ impl Supervisor {
             self.reap();
         }
         let own = std::process::id();
+        let now = self.clock.now();
         for arrival in arrivals.iter().filter(|arrival| arrival.is_from_outside(own)) {
+            self.recorder.signal(now, arrival);
             self.forward(arrival.signal);
         }
         self.arrivals = arrivals;
@@ -467,6 +493,13 @@ impl Supervisor {
                 self.pending.push_back(Pending::RunEnded(run, finished.end));
             }
             Role::Unrecord => {}
+            Role::Recorder => {
+                self.recorder.made();
+                // An incident may have been opened before.
+                if let Some(name) = self.recording.name() {
+                    self.recorder.incident_began(self.clock.now(), name);
+                }
+            }
             Role::Guardian => {
                 (self.lifeline, self.is_guarded) = (None, false);
                 self.pending.push_back(Pending::CanBrake(false));
@@ -533,11 +566,15 @@ impl Supervisor {
         match event {
             Pending::Read(depth) => {
                 let with_held = self.engine.wants_held();
-                let event = match self.watch.as_mut().and_then(|watch| watch.read(depth, with_held)) {
-                    Some(reading) => Event::Reading(reading),
-                    None => Event::ReadingFailed,
-                };
-                self.engine.handle(now, event, &mut commands);
+                match self.watch.as_mut().and_then(|watch| watch.read(depth, with_held)) {
+                    Some(reading) => {
+                        self.engine.handle(now, Event::Reading(reading), &mut commands);
+                        if let Some(look) = self.engine.look() {
+                            self.recorder.look(now, &look, reading.events);
+                        }
+                    }
+                    None => self.engine.handle(now, Event::ReadingFailed, &mut commands),
+                }
             }
             Pending::RunEnded(run, end) => self.engine.handle(now, Event::RunEnded { run, end }, &mut commands),
             Pending::CanBrake(able) => self.engine.handle(now, Event::CanBrake(able), &mut commands),
@@ -575,6 +612,7 @@ impl Supervisor {
             Command::Note(note) => self.note(note),
             Command::CloseIncident => {
                 self.recording.end(self.since_start());
+                self.recorder.recovered(self.clock.now());
                 self.facts_taken.clear();
                 self.end_recording();
             }
@@ -644,6 +682,7 @@ impl Supervisor {
                     ::log::info!("exit code {code}; the evidence is in this log only");
                 }
                 self.tree.end_all();
+                self.recorder.exit(self.clock.now(), *code);
                 self.exit = Some(*code);
             }
         }
@@ -759,8 +798,13 @@ impl Supervisor {
     }
 
     fn begin_incident(&mut self) {
-        self.recording.begin();
         let now = self.clock.now();
+        if self.recording.name().is_none() {
+            self.recording.begin();
+            if let Some(name) = self.recording.name() {
+                self.recorder.incident_began(now, name);
+            }
+        }
         if let Some((then, facts)) = self.early.take().filter(|(then, _)| now.since(*then) < LOOK_AGAIN)
             && self.facts_taken.is_empty()
         {
@@ -839,6 +883,7 @@ impl Supervisor {
             _ => {}
         }
         self.recording.note(self.since_start(), note);
+        self.recorder.note(self.clock.now(), note);
     }
 
     /// Hundreds of processes take tens of milliseconds to look at, in which they fill what is left. They are asked to leave in

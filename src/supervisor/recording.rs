@@ -13,6 +13,7 @@ use crate::config::{Config, Helpers};
 use crate::engine::event::{Note, Run};
 use crate::engine::settings::{GaugeKind, Stage, StopWhen};
 use crate::engine::time::Moment;
+use crate::incident;
 use crate::incident::journal::{Journal, Weight};
 use crate::process::facts::{Fact, Facts};
 
@@ -29,6 +30,9 @@ const MOST_WAITING: usize = 4;
 
 /// How much of the app's command line stands in the record, in bytes: a class path can be longer than all the rest.
 const LONGEST_COMMAND: usize = 4096;
+/// And in the recorder, whose header is a page.
+const LONGEST_RECORDED_COMMAND: usize = 1024;
+const MOST_RECORDED_WORDS: usize = 64;
 /// How much of a hook's text.
 const LONGEST_HOOK: usize = 512;
 
@@ -128,6 +132,21 @@ impl Recording {
         }
     }
 
+    /// What the run is, for the recorder: a JSON object, without what may be long.
+    pub fn run(&self) -> String {
+        let mut run = self.header.clone();
+        if let Some(run) = run.as_object_mut() {
+            run.shift_remove("id");
+            run.shift_remove("configured_hooks");
+        }
+        let mut room = LONGEST_RECORDED_COMMAND;
+        if let Some(words) = run.pointer_mut("/app/command").and_then(serde_json::Value::as_array_mut) {
+            words.iter_mut().for_each(|word| *word = shortened(word.as_str().unwrap_or_default(), &mut room).into());
+            words.truncate(MOST_RECORDED_WORDS);
+        }
+        run.to_string()
+    }
+
     /// The name of the open incident's folder.
     pub fn name(&self) -> Option<&str> {
         self.open.as_ref().map(|open| open.name.as_str())
@@ -152,7 +171,7 @@ impl Recording {
             log::warn!("{MOST_INCIDENTS} incidents were recorded in this run; further ones are in this log only");
         }
         self.count = self.count.saturating_add(1);
-        let name = name(SystemTime::now(), &self.hostname, self.count);
+        let name = incident::name(SystemTime::now(), &self.hostname, self.count);
         if let Some(header) = self.header.as_object_mut() {
             header.insert("id".into(), name.clone().into());
         }
@@ -372,38 +391,14 @@ fn shortened(text: &str, room: &mut usize) -> String {
     format!("{}{cut}", text.get(..end).unwrap_or_default())
 }
 
-/// `2026-11-22T05-45-01Z-HOSTNAME-1`: sorts by time, and is a file name on every file system.
-fn name(now: SystemTime, hostname: &str, count: u32) -> String {
-    let time = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
-    let mut host: String = hostname.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
-    host.truncate(64);
-    format!("{time}-{host}-{count}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::UNIX_EPOCH;
 
     #[test]
     fn a_long_command_line_is_cut_between_characters() {
         let mut room = 5;
         let words = ["abc", "dé", "fgh"].map(|word| shortened(word, &mut room));
         assert_eq!(words, ["abc", "d…", "f…"]);
-    }
-
-    #[test]
-    fn an_incident_is_named_after_time_and_place() {
-        let moment = UNIX_EPOCH + Duration::from_secs(1_795_326_301);
-        assert_eq!(name(moment, "web-1", 2), "2026-11-22T05-45-01Z-web-1-2");
-        assert_eq!(name(moment, "../../etc", 1), "2026-11-22T05-45-01Z-etc-1");
-    }
-
-    #[test]
-    fn whatever_the_clock_is_set_to_an_incident_has_a_name() {
-        // The kernel takes no time before 1970 and none that 64 bits of nanoseconds could not hold (settimeofday(2)).
-        assert_eq!(name(UNIX_EPOCH, "web", 1), "1970-01-01T00-00-00Z-web-1");
-        let last = Duration::from_nanos(i64::MAX.unsigned_abs());
-        assert_eq!(name(UNIX_EPOCH + last, "web", 1), "2262-04-11T23-47-16Z-web-1");
     }
 }

@@ -16,9 +16,11 @@ pub enum Report<'a> {
     Output(u64, &'a str),
     /// `found TEXT`: a line of what the evidence says.
     Found(&'a str),
+    /// `told TEXT`: a line for the log that calls for nothing.
+    Told(&'a str),
     /// `holds PID`: a process is about to be stopped, to be looked at; 0: it goes on.
     Holds(i32),
-    /// `ready`: the guardian stands guard.
+    /// `ready`: the guardian stands guard; the recorder is sent.
     Ready,
     /// `written`: the record is on disk.
     Written,
@@ -40,6 +42,7 @@ impl<'a> Report<'a> {
             "ready" => Self::Ready,
             "written" => Self::Written,
             "found" => Self::Found(value),
+            "told" => Self::Told(value),
             "holds" => Self::Holds(value.parse().ok()?),
             "group" => Self::Group(value.parse().ok()?),
             "tail" => Self::Tail(value),
@@ -67,6 +70,7 @@ impl<'a> Report<'a> {
             Self::Group(id) => format!("group {id}"),
             Self::Tail(text) => format!("tail {text}"),
             Self::Found(text) => format!("found {text}"),
+            Self::Told(text) => format!("told {text}"),
             Self::Holds(id) => format!("holds {id}"),
             Self::Output(bytes, file) => format!("output {bytes} {file}"),
             Self::Ready => "ready".to_owned(),

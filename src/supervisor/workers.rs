@@ -13,8 +13,8 @@ use crate::sys::signal::Signal;
 use crate::sys::spawn::{self, Child, ExecOutcome, ExecResult, Options, Program};
 
 /// How many workers can run at the same time: what the engine starts (16 hooks), the
-/// recorder's, the guardian, and what ends the helpers' work.
-pub const CAPACITY: usize = 20;
+/// record's, the recorder's, the guardian, and what ends the helpers' work.
+pub const CAPACITY: usize = 21;
 
 /// The longest line that a worker may report.
 const LONGEST_REPORT: usize = 1024;
@@ -32,6 +32,8 @@ pub enum Role {
     Unrecord,
     /// Continues the app should memini die while it is stopped.
     Guardian,
+    /// Finds the last run's recorder, and makes this one's.
+    Recorder,
 }
 
 /// A worker that runs.
@@ -201,7 +203,11 @@ impl Workers {
             log::warn!("cannot run /proc/self/exe: {error}; there is no worker for {}", worker.role.name());
             return Some(Finished { role: worker.role, end: HookEnd::NotStarted, output: None, written: false });
         }
-        if worker.end.is_none() && !worker.written && !matches!(exit, Exit::Code(0) | Exit::Signal(Signal::KILL)) {
+        if worker.end.is_none()
+            && !worker.written
+            && !worker.ready
+            && !matches!(exit, Exit::Code(0) | Exit::Signal(Signal::KILL))
+        {
             log::warn!("the worker for {} was cut short: {}", worker.role.name(), Ending(exit));
         }
         Some(Finished { role: worker.role, end, output: worker.output, written: worker.written })
@@ -213,7 +219,7 @@ impl Role {
     const fn run(self) -> Option<Run> {
         match self {
             Self::Hook(run) | Self::Evidence(run, _) => Some(run),
-            Self::Record(_) | Self::Unrecord | Self::Guardian => None,
+            Self::Record(_) | Self::Unrecord | Self::Guardian | Self::Recorder => None,
         }
     }
 
@@ -228,6 +234,7 @@ impl Role {
             Self::Record(_) => "the record",
             Self::Unrecord => "the helpers",
             Self::Guardian => "the brake",
+            Self::Recorder => "the recorder",
         }
     }
 }
@@ -279,7 +286,7 @@ impl Worker {
         let who = self.role;
         let run = match who {
             Role::Hook(run) => run.0,
-            Role::Evidence(..) | Role::Record(_) | Role::Unrecord | Role::Guardian => 0,
+            Role::Evidence(..) | Role::Record(_) | Role::Unrecord | Role::Guardian | Role::Recorder => 0,
         };
         match Report::parse(line) {
             Some(Report::Group(id)) => self.hook_group = ProcessId::new(id),
@@ -287,6 +294,7 @@ impl Worker {
             Some(Report::Output(bytes, file)) => self.output = Some((file.to_owned(), bytes)),
             Some(Report::Found(text)) if who.is_baseline() => log::debug!("{text}"),
             Some(Report::Found(text)) => log::warn!("{text}"),
+            Some(Report::Told(text)) => log::info!("{text}"),
             Some(Report::Holds(id)) => self.holds = ProcessId::new(id),
             Some(Report::Ready) => self.ready = true,
             Some(Report::Written) => self.written = true,

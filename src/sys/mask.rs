@@ -1,8 +1,9 @@
 //! The signal mask and the dispositions that memini was started with, and the descriptor it reads signals from.
 //!
-//! Every signal is blocked for the whole life of PID 1 and read from a signalfd(2): no handler, nothing that runs
-//! asynchronously, and `si_code` says who sent it. The kernel's own faults (SIGSEGV and the like, raised by an
-//! instruction of memini's) do not care for the mask and never come out of the descriptor.
+//! Every signal is blocked for the whole life of PID 1 and read from a signalfd(2): nothing runs asynchronously, and
+//! `si_code` says who sent it. The kernel's own faults (SIGSEGV and the like, raised by an instruction of memini's) do not
+//! care for the mask and never come out of the descriptor. There is one handler, for SIGBUS, where a file is mapped: see
+//! [`super::map`].
 //!
 //! The system calls are made without the C library, because musl and glibc hide the two or three real-time signals
 //! that they use themselves, and an init forwards what it gets.
@@ -10,7 +11,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::signal::Signal;
 
@@ -21,6 +22,9 @@ const SET_SIZE: usize = size_of::<KernelSet>();
 
 /// The mask that memini was started with.
 static INHERITED_MASK: AtomicU64 = AtomicU64::new(0);
+
+/// Whether SIGBUS has a handler. One that somebody sends is blocked by it, to be read from the descriptor.
+static GUARDS: AtomicBool = AtomicBool::new(false);
 
 fn change(how: libc::c_int, set: KernelSet) -> io::Result<KernelSet> {
     let mut old: KernelSet = 0;
@@ -37,6 +41,19 @@ pub fn block_all() {
     if let Ok(old) = change(libc::SIG_BLOCK, KernelSet::MAX) {
         INHERITED_MASK.store(old, Ordering::Relaxed);
     }
+}
+
+/// Lets one signal through: a fault of memini's own, which it has a handler for.
+///
+/// # Errors
+/// None are known for a signal's number.
+pub fn unblock(signal: libc::c_int) -> io::Result<()> {
+    let bit = u32::try_from(signal.saturating_sub(1)).ok().and_then(|bit| KernelSet::from(1u8).checked_shl(bit));
+    change(libc::SIG_UNBLOCK, bit.unwrap_or(0))?;
+    if signal == libc::SIGBUS {
+        GUARDS.store(true, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 /// Puts back the mask that memini was started with: in a child before it runs another program, and in memini's own
@@ -150,6 +167,9 @@ impl SignalDescriptor {
             for place in batch.iter().take(count) {
                 // SAFETY: the kernel has filled the first `count` structures in.
                 let info = unsafe { place.assume_init_ref() };
+                if info.ssi_signo == libc::SIGBUS.cast_unsigned() && GUARDS.load(Ordering::Relaxed) {
+                    let _ = unblock(libc::SIGBUS);
+                }
                 if let Some(signal) = i32::try_from(info.ssi_signo).ok().and_then(Signal::from_number) {
                     handle(Arrival { signal, code: info.ssi_code, sender: info.ssi_pid });
                 }

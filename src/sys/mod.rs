@@ -22,6 +22,7 @@ pub mod descriptors;
 pub mod directory;
 pub mod entry;
 pub mod guise;
+pub mod map;
 pub mod mask;
 pub mod memory;
 pub mod output;

@@ -75,6 +75,68 @@ pub fn peer(stream: &UnixStream) -> io::Result<(i32, u32)> {
     if result == 0 { Ok((peer.pid, peer.uid)) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Room for one descriptor beside a message, aligned as the kernel wants it.
+#[repr(C, align(8))]
+struct Beside([u8; 64]);
+
+/// Sends a descriptor, of which the receiver gets a copy.
+///
+/// # Errors
+/// EAGAIN if there is no room for it; EPIPE.
+pub fn send_descriptor(stream: &UnixStream, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    let mut byte = 0_u8;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let mut beside = Beside([0; 64]);
+    // SAFETY: `beside` is larger than CMSG_SPACE of one descriptor on every platform, and aligned; everything that the message
+    // points to lives through the call.
+    let sent = unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut beside).cast();
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) as _;
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as _;
+        libc::CMSG_DATA(header).cast::<libc::c_int>().write_unaligned(descriptor.as_raw_fd());
+        libc::sendmsg(stream.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT)
+    };
+    if sent == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes a descriptor that was sent, without waiting; it is close-on-exec.
+///
+/// # Errors
+/// EAGAIN if there is none; UnexpectedEof where the sender has gone without having sent one.
+pub fn receive_descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
+    let mut byte = 0_u8;
+    let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let mut beside = Beside([0; 64]);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: as above, with room for one descriptor alone: the kernel closes what does not fit. The first header, if there is
+    // one, lies in `beside`, and the descriptor after it is ours alone.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut beside).cast();
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) as _;
+        if libc::recvmsg(stream.as_raw_fd(), &raw mut message, flags) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        let is_one = !header.is_null()
+            && (*header).cmsg_level == libc::SOL_SOCKET
+            && (*header).cmsg_type == libc::SCM_RIGHTS
+            && (*header).cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as usize;
+        if !is_one {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<libc::c_int>().read_unaligned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +153,19 @@ mod tests {
         drop(listener);
         assert_eq!(send_now(&stream, b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert_eq!(connect_now(&path).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn a_descriptor_goes_from_one_process_to_another() {
+        let (one, other) = UnixStream::pair().unwrap();
+        assert_eq!(receive_descriptor(&other).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let file = tempfile::tempfile().unwrap();
+        send_descriptor(&one, file.as_fd()).unwrap();
+        let copy = std::fs::File::from(receive_descriptor(&other).unwrap());
+        copy.set_len(7).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 7);
+        drop(one);
+        assert_eq!(receive_descriptor(&other).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod hooks;
 mod inputs;
 mod killed;
 mod leave;
+mod recorder;
 mod server;
 mod sources;
 mod support;

@@ -60,6 +60,8 @@ impl Memini {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MEMINI")) {
             command.env_remove(name);
         }
+        // All of them would record in one folder, and tell of one another's ends.
+        command.env("MEMINI_RECORDER", "off");
         Self { place, launcher: Vec::new(), options: Vec::new(), command }
     }
 

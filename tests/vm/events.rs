@@ -48,6 +48,15 @@ fn where_the_oom_killer_takes_the_group_memini_says_so_before_and_leaves_what_it
     assert!(group.oom_kills() >= 2, "{}", group.oom_kills());
     let incident = Incident::only(&ended.dir());
     assert_eq!((&incident.json["outcome"], &incident.json["exit_code"]), (&"open".into(), &serde_json::Value::Null));
+
+    // The next run tells, and completes what this one has left.
+    let dir = ended.dir();
+    let next = Memini::new(&group).options(&["--dir", dir.to_str().unwrap()]).app(&[]).start();
+    next.sees("was killed by the kernel's OOM killer, ");
+    next.finish().assert_code(0);
+    let incident = Incident::only(&dir);
+    assert_eq!(incident.json["outcome"], "oom-killed");
+    assert_eq!(incident.event("found-by-next-run")["certain"], true);
 }
 
 #[test]

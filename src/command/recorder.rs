@@ -1,0 +1,161 @@
+//! `__worker recorder`: finds the last run's recorder and tells how that run ended, then makes the one of this run.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::Flock;
+use serde_json::{Value, json};
+
+use crate::cgroup::choose;
+use crate::config::Keeping;
+use crate::incident::folder::Folder;
+use crate::incident::record::{self, Record};
+use crate::incident::retention;
+use crate::recorder::ending::{Ending, Now, Obituary};
+use crate::recorder::format::Layout;
+use crate::recorder::reader::History;
+use crate::recorder::store::{self, Last, Store};
+use crate::supervisor::report::Report;
+use crate::sys::{descriptors, socket};
+
+/// The longest `incident.json` that is completed.
+const LONGEST_RECORD: u64 = 8 << 20;
+
+/// The words after `__worker recorder`: folder, size, the socket's descriptor, how long ago memini started in milliseconds, what
+/// the run is (JSON), how much is kept.
+pub fn run(words: &[OsString]) -> Option<()> {
+    let [dir, size, socket, age, run, keeping] = words else { return None };
+    let layout = Layout::of(size.to_str()?.parse().ok()?);
+    let socket = descriptors::duplicate(socket.to_str()?.parse().ok()?).ok()?;
+    let age = Duration::from_millis(age.to_str()?.parse().ok()?);
+    let keeping = serde_json::from_str(keeping.to_str()?).ok()?;
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot_id = boot_id.trim().to_owned();
+    let Some(header) = header(&layout, run.to_str()?, age, &boot_id) else {
+        Report::Failed("what the run is takes too much room; it is not recorded").send();
+        return Some(());
+    };
+    let made = match make(Path::new(dir), &layout, &header, boot_id, &keeping) {
+        Ok(locked) => {
+            let descriptor = locked.try_clone().map(OwnedFd::from);
+            // PID 1 has it from now on: to drop the lock would be to let go of it.
+            std::mem::forget(locked);
+            descriptor
+        }
+        Err(why) => {
+            Report::Told(&format!("{why}; the recorder is in memory, and nothing tells the next run of this one"))
+                .send();
+            store::in_memory(&layout, &header)
+        }
+    };
+    let sent = made.and_then(|descriptor| socket::send_descriptor(&UnixStream::from(socket), descriptor.as_fd()));
+    match sent {
+        Ok(()) => Report::Ready.send(),
+        Err(error) => Report::Failed(&format!("cannot make a recorder: {error}; the run is not recorded")).send(),
+    }
+    Some(())
+}
+
+/// The header, with what this process can tell of the machine. What is too long is left out.
+fn header(layout: &Layout, run: &str, age: Duration, boot_id: &str) -> Option<Vec<u8>> {
+    let Ok(Value::Object(mut run)) = serde_json::from_str(run) else { return None };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = u64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(0);
+    run.insert("started_ms".into(), started.into());
+    run.insert("boot_id".into(), boot_id.into());
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    run.insert("pid_namespace".into(), namespace.to_string_lossy().into());
+    for left_out in ["", "settings", "source", "app"] {
+        run.shift_remove(left_out);
+        if let Some(header) = layout.header(&Value::Object(run.clone()).to_string()) {
+            return Some(header);
+        }
+    }
+    None
+}
+
+/// The file of this run.
+fn make(dir: &Path, layout: &Layout, header: &[u8], boot_id: String, keeping: &Keeping) -> Result<Flock<File>, String> {
+    let store = Store::open(dir)?;
+    let (place, last) = store.find()?;
+    let is_refused = matches!(last, Last::Refused(_));
+    match last {
+        Last::None => {}
+        Last::Refused(why) => Report::Warning(&why).send(),
+        Last::Run(history, file) => tell(dir, &history, &file, boot_id, keeping),
+    }
+    let (path, is_second) = (place.path(), place.is_second());
+    let made = place.make(layout, header, is_refused).map_err(|error| format!("cannot write {path}: {error}"))?;
+    if is_second {
+        Report::Told(&format!("another memini records in this folder; this one's recorder is {path}")).send();
+    }
+    Ok(made)
+}
+
+/// Says how the last run ended, and makes an incident of it if the kernel has killed it.
+fn tell(dir: &Path, history: &History, file: &File, boot_id: String, keeping: &Keeping) {
+    let oom_kills = choose::open(Path::new("/"), false).1.first.events.map(|events| events.oom_kill);
+    let obituary = Obituary::new(history, &Now { boot_id, oom_kills });
+    let sentence = obituary.sentence();
+    if obituary.is_calm() {
+        Report::Told(&sentence).send();
+        return;
+    }
+    if !matches!(obituary.ending(), Ending::OomKilled { .. }) {
+        Report::Warning(&sentence).send();
+        return;
+    }
+    match keep(dir, history, file, &obituary) {
+        Ok((name, folder)) => {
+            Report::Warning(&format!("{sentence}; what is left of it is in {folder}")).send();
+            let complaints = retention::tidy(dir, &name, keeping, 0).map(|left| left.complaints).unwrap_or_default();
+            complaints.iter().for_each(|complaint| Report::Warning(complaint).send());
+        }
+        Err(error) => Report::Warning(&format!("{sentence}; that is in this log only: {error}")).send(),
+    }
+}
+
+/// The incident: the one that was open, completed, or one of its own. With the recorder itself among the artifacts. Its name
+/// and its path.
+fn keep(dir: &Path, history: &History, file: &File, obituary: &Obituary<'_>) -> Result<(String, String), String> {
+    let name = history.incident.clone().unwrap_or_else(|| {
+        let end = history.started().unwrap_or(0).saturating_add(history.pulse.since_start);
+        let end = UNIX_EPOCH.checked_add(Duration::from_millis(end)).unwrap_or(UNIX_EPOCH);
+        crate::incident::name(end, history.told("hostname"), 1)
+    });
+    let folder = Folder::of_incident(dir, &name).map_err(|error| error.to_string())?;
+    let artifacts = folder.enter("artifacts".as_ref()).map_err(|error| error.to_string())?;
+    if let Err(error) = copy(file, &artifacts) {
+        let path = artifacts.path().join("recorder");
+        Report::Warning(&format!("cannot write {}: {error}; the run's history is not kept", path.display())).send();
+    }
+    let text = match open_record(&folder) {
+        Some(record) => record::complete(record, &obituary.last_entries(), &artifacts.files()),
+        None => Record::new(&obituary.journal(&name), 0, artifacts.files()).json(),
+    };
+    folder.replace("incident.json", text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok((name, folder.path().display().to_string()))
+}
+
+/// What the last run had written down already.
+fn open_record(folder: &Folder) -> Option<serde_json::Map<String, Value>> {
+    let mut text = String::new();
+    let file = folder.open("incident.json").ok()?;
+    io::Read::read_to_string(&mut io::Read::take(file, LONGEST_RECORD), &mut text).ok()?;
+    match serde_json::from_str(&text) {
+        Ok(Value::Object(record)) if record.get("outcome") == Some(&json!("open")) => Some(record),
+        _ => None,
+    }
+}
+
+fn copy(mut from: &File, artifacts: &Folder) -> io::Result<()> {
+    let mut content = Vec::new();
+    io::Seek::rewind(&mut from)?;
+    io::Read::read_to_end(&mut io::Read::take(from, crate::recorder::format::LARGEST), &mut content)?;
+    artifacts.replace("recorder", &content)
+}

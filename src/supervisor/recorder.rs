@@ -1,0 +1,184 @@
+//! PID 1's side of the flight recorder: has a worker find or make the file, maps it, and writes.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::workers::{Role, Workers};
+use crate::cgroup::reading::Events;
+use crate::config::Config;
+use crate::engine::event::{Glimpse, Note};
+use crate::engine::time::Moment;
+use crate::recorder::format::Layout;
+use crate::recorder::told::{Event, Kind};
+use crate::recorder::writer::Writer;
+use crate::sys::map::SharedWords;
+use crate::sys::mask::Arrival;
+use crate::sys::socket;
+
+/// The app's start comes first, and what is over within this time is not recorded.
+const HEAD_START: Duration = Duration::from_millis(100);
+
+/// How often the time of day is written down.
+const TIME_AGAIN: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+enum State {
+    /// Nothing is recorded.
+    Off,
+    /// A worker is to be started then.
+    Due(Moment),
+    /// It makes the file, and will send it by this.
+    Asked(UnixStream),
+    /// The file is there.
+    On(Box<Writer<SharedWords>>),
+}
+
+/// The flight recorder of this run.
+#[derive(Debug)]
+pub struct Recorder {
+    state: State,
+    layout: Layout,
+    told_time: Option<Moment>,
+}
+
+impl Recorder {
+    /// To be made soon, if it is wanted.
+    pub fn new(config: &Config, watches: bool) -> Self {
+        let bytes = config.recorder.filter(|_| watches);
+        let state = bytes.map_or(State::Off, |_| State::Due(Moment::default().after(HEAD_START)));
+        Self { state, layout: Layout::of(bytes.unwrap_or(0)), told_time: None }
+    }
+
+    /// When its worker is to be started.
+    pub const fn due(&self) -> Option<Moment> {
+        match self.state {
+            State::Due(due) => Some(due),
+            _ => None,
+        }
+    }
+
+    /// Starts it. `run` says what the run is.
+    pub fn start(&mut self, now: Moment, run: &str, config: &Config, workers: &mut Workers) {
+        let started = UnixStream::pair().and_then(|(ours, theirs)| {
+            let words: Vec<OsString> = vec![
+                "recorder".into(),
+                config.dir.clone().into(),
+                self.layout.bytes.to_string().into(),
+                theirs.as_raw_fd().to_string().into(),
+                now.since(Moment::default()).as_millis().to_string().into(),
+                run.into(),
+                serde_json::to_string(&config.keeping).unwrap_or_default().into(),
+            ];
+            workers.start(Role::Recorder, words, Some(theirs.as_fd()))?;
+            Ok(ours)
+        });
+        self.state = match started {
+            Ok(ours) => State::Asked(ours),
+            Err(error) => {
+                log::warn!("cannot start a worker: {error}; the run is not recorded");
+                State::Off
+            }
+        };
+    }
+
+    /// The worker has ended: what it has made is there, or never will be. What it could not do, it has said.
+    pub fn made(&mut self) {
+        let State::Asked(ours) = std::mem::replace(&mut self.state, State::Off) else { return };
+        match self.open(&ours) {
+            Ok(writer) => self.state = State::On(Box::new(writer)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(error) => log::warn!("cannot map the recorder: {error}; the run is not recorded"),
+        }
+    }
+
+    fn open(&self, ours: &UnixStream) -> io::Result<Writer<SharedWords>> {
+        let descriptor = socket::receive_descriptor(ours)?;
+        let bytes = usize::try_from(self.layout.bytes).map_err(io::Error::other)?;
+        let mut map = SharedWords::map(descriptor, bytes)?;
+        map.watch_over()?;
+        Ok(Writer::new(map, &self.layout))
+    }
+
+    fn writer(&mut self) -> Option<&mut Writer<SharedWords>> {
+        match &mut self.state {
+            State::On(writer) => Some(writer),
+            _ => None,
+        }
+    }
+
+    /// Memory was looked at.
+    pub fn look(&mut self, now: Moment, look: &Glimpse, events: Option<Events>) {
+        if let Some(writer) = self.writer() {
+            writer.look(now.since(Moment::default()), look, events);
+        }
+    }
+
+    fn event(&mut self, now: Moment, event: Event) {
+        if let Some(writer) = self.writer() {
+            writer.event(now.since(Moment::default()), event);
+        }
+    }
+
+    /// The engine has something to tell.
+    pub fn note(&mut self, now: Moment, note: &Note) {
+        if let Some(event) = Event::of(note) {
+            self.event(now, event);
+        }
+    }
+
+    /// A signal has come from outside.
+    pub fn signal(&mut self, now: Moment, arrival: &Arrival) {
+        let number = u64::from(arrival.signal.number().unsigned_abs());
+        self.event(now, Event::new(Kind::Signal, [number, u64::from(arrival.sender), 1, 0]));
+    }
+
+    /// An incident was opened.
+    pub fn incident_began(&mut self, now: Moment, name: &str) {
+        self.event(now, Event::new(Kind::IncidentBegan, [0; 4]));
+        if let Some(writer) = self.writer() {
+            writer.incident(name);
+        }
+    }
+
+    /// It is over.
+    pub fn recovered(&mut self, now: Moment) {
+        self.event(now, Event::new(Kind::Recovered, [0; 4]));
+        if let Some(writer) = self.writer() {
+            writer.incident("");
+        }
+    }
+
+    /// An error of memini's own: it goes on as a plain init.
+    pub fn broken(&mut self, now: Moment) {
+        self.event(now, Event::new(Kind::Broken, [0; 4]));
+    }
+
+    /// memini ends.
+    pub fn exit(&mut self, now: Moment, code: u8) {
+        if let Some(writer) = self.writer() {
+            writer.exit(now.since(Moment::default()), code);
+        }
+    }
+
+    /// What is to be done between two looks.
+    pub fn keep_up(&mut self, now: Moment) {
+        let is_time = self.told_time.is_none_or(|told| now.since(told) >= TIME_AGAIN);
+        let Some(writer) = self.writer() else { return };
+        if writer.map().is_lost() {
+            log::warn!(
+                "the recorder's file has gone (the disk fails, or somebody has cut it short); the rest of the run is not recorded"
+            );
+            self.state = State::Off;
+            return;
+        }
+        writer.keep_up();
+        if is_time {
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            writer.tell_time(now.since(Moment::default()), u64::try_from(unix.as_millis()).unwrap_or(0));
+            self.told_time = Some(now);
+        }
+    }
+}
