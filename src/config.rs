@@ -106,6 +106,20 @@ impl Helpers {
     pub const NONE: Self = Self { python: false };
 }
 
+/// How a report is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Lines for a terminal.
+    #[default]
+    Text,
+    /// For a ticket.
+    Markdown,
+    /// A page.
+    Html,
+    /// `incident.json` itself.
+    Json,
+}
+
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {

@@ -52,6 +52,17 @@ fn start(arguments: Vec<OsString>) -> u8 {
                 }
             }
         }
+        Ok(Invocation::Report { form, which, dir }) => {
+            sys::mask::restore();
+            log_simply();
+            match command::report::report(&command::report::Question { form, which, dir }) {
+                Ok(answer) => print(&answer, 0),
+                Err(why) => {
+                    let _ = writeln!(std::io::stderr(), "memini: {}", text::plain(&why));
+                    command::run::FAILURE
+                }
+            }
+        }
         Ok(Invocation::Print(text)) => print(&text, 0),
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "memini: {}", failure.message);

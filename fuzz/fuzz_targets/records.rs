@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use memini_fuzz::incident::record::{LONGEST_MESSAGE, Record};
+use memini_fuzz::incident::record::{Artifact, LONGEST_MESSAGE, Record};
 use memini_fuzz::supervisor::report::Report;
 
 fuzz_target!(|data: &[u8]| {
@@ -14,6 +14,8 @@ fuzz_target!(|data: &[u8]| {
             Some(Report::Tail(text)) => format!("tail {text}"),
             Some(Report::Output(bytes, file)) => format!("output {bytes} {file}"),
             Some(Report::Found(text)) => format!("found {text}"),
+            Some(Report::LeftOut(text)) => format!("left-out {text}"),
+            Some(Report::Digest(bytes, digest, file)) => format!("digest {bytes} {digest} {file}"),
             Some(Report::Holds(id)) => format!("holds {id}"),
             Some(Report::Code(code)) => format!("code {code}"),
             Some(Report::Signal(number)) => format!("signal {number}"),
@@ -24,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(Report::parse(&said), Report::parse(line));
     }
 
-    let record = Record::new(&text, 3, vec![("capture-1.log".to_owned(), 17)]);
+    let record = Record::new(&text, 3, vec![Artifact { name: "capture-1.log".to_owned(), bytes: 17, sha256: None }]);
     let json = record.json();
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value["schema"], "memini.incident/1");

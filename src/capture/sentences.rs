@@ -93,6 +93,7 @@ mod tests {
             span: Duration::from_secs(60),
             suspects: vec![suspect],
             is_conclusive: true,
+            ..Findings::default()
         };
         let first = "-1 MiB in 1 min 0 s: 97% private memory of py\\u{202e}\\n".to_owned();
         let second =

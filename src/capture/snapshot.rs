@@ -63,6 +63,9 @@ pub struct Snapshot {
     pub schema: String,
     /// Milliseconds since 1970, by the machine's clock.
     pub taken_ms: u64,
+    /// The stage that it was taken at; `normal`: the baseline. Empty on demand.
+    #[serde(default)]
+    pub stage: String,
     /// The group's, where it can be read.
     pub composition: Option<Composition>,
     /// How many processes there are.
@@ -109,6 +112,7 @@ impl Snapshot {
         Self {
             schema: SCHEMA.to_owned(),
             taken_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            stage: String::new(),
             composition,
             process_count: pids.len() as u64,
             processes: looks,

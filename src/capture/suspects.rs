@@ -18,6 +18,9 @@ use super::snapshot::{Composition, Look, Snapshot};
 /// How many suspects are named.
 const NAMED: usize = 10;
 
+/// Of how many processes it is told what they held.
+const PROCESSES: usize = 32;
+
 /// What a thread takes at the least: the kernel's stack, and the pages of its own that it has touched. Bytes.
 const PER_THREAD: u64 = 64 << 10;
 
@@ -84,12 +87,40 @@ pub struct Suspect {
     pub rung: u8,
     /// Where more can be read; relative to the incident's folder.
     pub artifact: Option<String>,
+    /// What it took at each of the looks; bytes. `None` where nobody could tell.
+    #[serde(default)]
+    pub sizes: Vec<Option<u64>>,
+    /// How many there were at each of them. Empty where they cannot be counted.
+    #[serde(default)]
+    pub counts: Vec<Option<u64>>,
     /// The part of the growth that it explains, weighed by how much it tells. For the order alone.
     #[serde(skip)]
     pub(super) weight: f64,
     /// Whether it is a suspect for its number alone.
     #[serde(skip)]
     pub(super) is_surge: bool,
+}
+
+/// One of the looks that are compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// At which stage; `normal`: the baseline. Empty on demand.
+    pub stage: String,
+    /// Milliseconds since 1970.
+    pub taken_ms: u64,
+}
+
+/// What one process held at each of the looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its number.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// Its name for itself.
+    pub comm: String,
+    /// Bytes; `None` where it was not there, or could not be looked at.
+    pub sizes: Vec<Option<u64>>,
 }
 
 /// What can be said.
@@ -105,6 +136,12 @@ pub struct Findings {
     pub suspects: Vec<Suspect>,
     /// Whether the first of them explains enough to be called the answer.
     pub is_conclusive: bool,
+    /// The looks that were compared, the first one first.
+    #[serde(default)]
+    pub looks: Vec<Taken>,
+    /// The largest processes, the largest first.
+    #[serde(default)]
+    pub processes: Vec<Held>,
 }
 
 /// What is followed from one snapshot to the next.
@@ -229,7 +266,7 @@ pub fn find(snapshots: &[&Snapshot]) -> Findings {
     let (compares, crowds) = (oldest.is_some(), HashMap::new());
     let times: Vec<u64> = earlier.iter().map(|snapshot| snapshot.taken_ms).collect();
     let first = oldest.copied();
-    let mut case = Case { newest, first, series: &series, times: &times, compares, span, crowds };
+    let mut case = Case { newest, first, all: snapshots, series: &series, times: &times, compares, span, crowds };
     case.crowds = case.crowds();
     case.findings()
 }
@@ -251,6 +288,7 @@ struct Case<'a> {
     newest: &'a Snapshot,
     /// The oldest, if there are two.
     first: Option<&'a Snapshot>,
+    all: &'a [&'a Snapshot],
     series: &'a [Amounts],
     /// When the earlier ones were taken; milliseconds.
     times: &'a [u64],
@@ -290,7 +328,40 @@ impl Case<'_> {
             is_conclusive: self.compares
                 && suspects.first().is_some_and(|first| first.weight >= CONCLUSIVE && (first.is_surge || is_much)),
             suspects,
+            looks: self.all.iter().map(|look| Taken { stage: look.stage.clone(), taken_ms: look.taken_ms }).collect(),
+            processes: self.newest.processes.iter().take(PROCESSES).map(|look| self.held(look)).collect(),
         }
+    }
+
+    fn held(&self, look: &Look) -> Held {
+        let then = |snapshot: &&Snapshot| {
+            let process = &snapshot.find(look.process.identity)?.process;
+            process.memory.as_ref().map(|_| process.held())
+        };
+        Held {
+            pid: look.process.identity.pid,
+            parent: look.process.parent,
+            comm: look.process.comm.clone(),
+            sizes: self.all.iter().map(then).collect(),
+        }
+    }
+
+    /// What there was of it at each of the looks; `None` where nobody could tell.
+    fn history(&self, key: &Key) -> Vec<Option<Amount>> {
+        let told = |(amounts, snapshot): (&Amounts, &&Snapshot)| {
+            let is_known = match key {
+                Key::Outside(id) | Key::Part(id, _) | Key::Type(id, _) | Key::Holder(id, _) => {
+                    snapshot.find(*id).is_none_or(|look| look.census.is_some())
+                }
+                Key::Site(id, _) => snapshot
+                    .find(*id)
+                    .and_then(|look| look.census.as_ref())
+                    .is_some_and(|census| census.recorded.is_some()),
+                _ => true,
+            };
+            is_known.then(|| amounts.get(key).cloned().unwrap_or_default())
+        };
+        self.series.iter().zip(self.all).map(told).collect()
     }
 
     fn crowds(&self) -> HashMap<Identity, (u64, u64)> {
@@ -438,6 +509,8 @@ impl Case<'_> {
             return None;
         }
         let seconds = recorded.unwrap_or(self.span).as_secs_f64();
+        let history = self.history(key);
+        let counted = if amount.count.is_some() { &history[..] } else { &[] };
         Some(Suspect {
             what,
             place,
@@ -454,6 +527,9 @@ impl Case<'_> {
             consistency: self.consistency(key),
             rung,
             artifact: None,
+            sizes: history.iter().map(|amount| Some(amount.as_ref()?.bytes)).collect(),
+            // What was not there was there no times.
+            counts: counted.iter().map(|amount| Some(amount.as_ref()?.count.unwrap_or(0))).collect(),
             weight: weight.max(crowd_weight),
             is_surge,
         })

@@ -58,7 +58,7 @@ impl Heading {
             Self::Stopping => "Stopping",
             Self::Init => "Init",
             Self::Logging => "Logging",
-            Self::Commands => "memini check, memini capture",
+            Self::Commands => "memini check, memini capture, memini report",
         }
     }
 }
@@ -411,5 +411,11 @@ flags! {
         long: "since", short: None, takes: Takes::Path, default: "", heading: Heading::Commands,
         brief: "tell what has grown since 'capture --json' printed this",
         detail: "",
+    };
+    FORMAT Flag {
+        long: "format", short: None, takes: Takes::Value("text|md|html|json"), default: "text",
+        heading: Heading::Commands,
+        brief: "how 'memini report' shows an incident",
+        detail: "md for a ticket, html for a page with charts in one file, json for incident.json.",
     };
 }

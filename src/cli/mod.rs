@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use crate::config::Config;
+use crate::config::{Config, Form};
 use crate::engine::settings::GaugeKind;
 use crate::supervisor::report::WORKER;
 
@@ -32,15 +32,18 @@ enum Verb {
     Check,
     /// Takes evidence now.
     Capture,
+    /// Shows an incident.
+    Report,
 }
 
 impl Verb {
-    const ALL: [Self; 2] = [Self::Check, Self::Capture];
+    const ALL: [Self; 3] = [Self::Check, Self::Capture, Self::Report];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Check => "check",
             Self::Capture => "capture",
+            Self::Report => "report",
         }
     }
 
@@ -74,6 +77,15 @@ pub enum Invocation {
         /// What `--json` printed before, to compare with.
         since: Option<PathBuf>,
     },
+    /// Show an incident.
+    Report {
+        /// `--format`.
+        form: Form,
+        /// An incident's name, its folder, or a folder with incidents. None: the newest in `dir`.
+        which: Option<PathBuf>,
+        /// `--dir`, absolute.
+        dir: PathBuf,
+    },
     /// Be a worker of another memini: what follows [`WORKER`], as it came.
     Worker(Vec<OsString>),
     /// Print this on standard output, as it is, and exit with 0.
@@ -104,6 +116,12 @@ pub fn parse(
         let pids = line.command.iter().map(|word| pid(word)).collect::<Result<_, _>>()?;
         return Ok(Invocation::Capture { json, pids, since });
     }
+    if line.verb == Some(Verb::Report) {
+        let form = settings::form(&values)?;
+        let dir = values.raw(&flags::DIR, units::path)?;
+        let which = which_incident(&line.command)?;
+        return Ok(Invocation::Report { form, which, dir });
+    }
     let config = settings::config(&values, line.command)?;
     if line.verb == Some(Verb::Check) {
         return Ok(Invocation::Check { json, soft_limit: config.soft_limit, dir: config.dir, gauge: config.gauge });
@@ -114,6 +132,9 @@ pub fn parse(
     }
     if given(&flags::SINCE) {
         return Err(Failure::new("--since belongs to 'memini capture'; to run an app, leave it out"));
+    }
+    if given(&flags::FORMAT) {
+        return Err(Failure::new("--format belongs to 'memini report'; to run an app, leave it out"));
     }
     if config.command.first().is_none_or(|name| name.is_empty()) {
         return Err(Failure::with_hint("no command to run"));
@@ -138,6 +159,18 @@ fn pid(word: &OsStr) -> Result<i32, Failure> {
             format!("'memini capture {text}': not a process id; an app of that name is run with 'memini -- capture'");
         Failure::new(what)
     })
+}
+
+fn which_incident(words: &[OsString]) -> Result<Option<PathBuf>, Failure> {
+    match words {
+        [] => Ok(None),
+        [one] => Ok(Some(one.into())),
+        [_, other, ..] => Err(Failure::new(format!(
+            "'memini report' shows one incident, and '{}' is one too many; an app of that name is run with 'memini -- \
+             report'",
+            other.to_string_lossy()
+        ))),
+    }
 }
 
 /// Whether anything before the command's name is up to clap. Most starts have nothing, and clap takes a tenth of a

@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
-use crate::config::{Config, Heavy, Helpers, Keeping, LogFormat, When};
+use crate::config::{Config, Form, Heavy, Helpers, Keeping, LogFormat, When};
 use crate::engine::settings::{GaugeKind, Leftovers, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -26,6 +26,14 @@ const HELPERS: [(&str, Helpers); 3] =
     [("off", Helpers::NONE), ("auto", Helpers::ALL), ("python", Helpers { python: true })];
 
 const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+const FORMS: [(&str, Form); 4] =
+    [("text", Form::Text), ("md", Form::Markdown), ("html", Form::Html), ("json", Form::Json)];
+
+/// How a report is to be written.
+pub fn form(values: &Values<'_>) -> Result<Form, Failure> {
+    values.one(&flags::FORMAT, |text| units::choice(text, &FORMS))
+}
 
 /// Reads and checks every value.
 pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Failure> {

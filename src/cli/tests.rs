@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::flags::{ALL, Flag, Takes};
 use super::*;
-use crate::config::LogFormat;
+use crate::config::{Form, LogFormat};
 use crate::engine::settings::{Leftovers, Stage, StopWhen, Threshold};
 use crate::sys::signal::Signal;
 
@@ -286,6 +286,30 @@ fn check_is_a_command_of_meminis_own() {
 }
 
 #[test]
+fn a_report_is_asked_for_by_name_folder_or_nothing() {
+    for (line, variables, form, which, dir) in [
+        (&["report"][..], &[][..], Form::Text, None, "/tmp/memini"),
+        (&["report", "one", "--format", "html"], &[], Form::Html, Some("one"), "/tmp/memini"),
+        (&["--dir", "/x", "report", "--format=json"], &[], Form::Json, None, "/x"),
+        (
+            &["report"],
+            &[("MEMINI_FORMAT", "md"), ("MEMINI_DIR", "/y"), ("MEMINI_STOP_AT", "?")],
+            Form::Markdown,
+            None,
+            "/y",
+        ),
+    ] {
+        match parse_with(line, variables) {
+            Ok(Invocation::Report { form: got, which: named, dir: folder }) => {
+                assert_eq!((got, named, folder), (form, which.map(PathBuf::from), PathBuf::from(dir)), "{line:?}");
+            }
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+    assert_eq!(run(&["--", "report"]).command, ["report"]);
+}
+
+#[test]
 fn a_worker_gets_its_words_as_they_are() {
     let line = ["__worker", "--help", "--", "-x"];
     match parse_with(&line, &[("MEMINI_STOP_AT", "lots")]) {
@@ -318,6 +342,13 @@ fn each_mistake_has_one_line_that_says_what_to_do() {
         (
             &["--json", "app"],
             "memini: --json belongs to 'memini check' and 'memini capture'; to run an app, leave it out",
+        ),
+        (&["--format", "md", "app"], "memini: --format belongs to 'memini report'; to run an app, leave it out"),
+        (&["report", "--format", "pdf"], "memini: --format pdf: not known; use text, md, html or json"),
+        (
+            &["report", "one", "two"],
+            "memini: 'memini report' shows one incident, and 'two' is one too many; an app of that name is run with \
+             'memini -- report'",
         ),
         (&["check", "app"], "memini: 'memini check' takes no 'app'; an app of that name is run with 'memini -- check'"),
         (&["check", "--jsn"], "memini: unknown option '--jsn'; did you mean '--json'?"),

@@ -10,7 +10,7 @@ use crate::capture::snapshot::{Look, Snapshot};
 use crate::capture::suspects::Findings;
 use crate::config::When;
 use crate::incident::folder::{Folder, FolderError};
-use crate::incident::retention;
+use crate::incident::{digest, retention};
 use crate::supervisor::evidence::Order;
 use crate::supervisor::report::Report;
 use crate::text::plain;
@@ -29,9 +29,12 @@ pub fn take(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findi
     }
     let Some(look) = snapshot.processes.iter().find(|look| heap(look).is_some()) else { return };
     match try_to(order, incident, look, findings) {
-        Ok((name, dump)) => Report::Found(&told(look, &name, &dump)).send(),
+        Ok((name, dump)) => {
+            Report::Found(&told(look, &name, &dump)).send();
+            tell_digest(order, incident, &name);
+        }
         Err(Refusal::NotMine) => {}
-        Err(Refusal::Cannot(why)) => Report::Found(&format!("no heap dump of {}: {why}", who(look))).send(),
+        Err(Refusal::Cannot(why)) => Report::LeftOut(&format!("no heap dump of {}: {why}", who(look))).send(),
     }
 }
 
@@ -112,6 +115,16 @@ fn told(look: &Look, name: &str, dump: &Dump) -> String {
         Size(dump.raw),
         Span(dump.pause)
     )
+}
+
+/// After the dump, when the JVM has gone on: it was not written from its beginning to its end.
+fn tell_digest(order: &Order, incident: &str, name: &str) {
+    let folder = Folder::of_incident(&order.dir, incident).and_then(|folder| folder.enter("artifacts".as_ref()));
+    let Ok(file) = folder.map_err(std::io::Error::other).and_then(|folder| folder.open(name)) else { return };
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    if let Ok(sha256) = digest::of(file) {
+        Report::Digest(bytes, &sha256, &format!("artifacts/{name}")).send();
+    }
 }
 
 /// Removes what is old, so that there is room for one more. Returns what all incidents then take.

@@ -75,7 +75,8 @@ fn look(order: &Order) -> Result<(), String> {
     if recipes.jvm {
         wanted.push(&jvm);
     }
-    let snapshot = Snapshot::take(&pids, composition(), seen.looks.first(), &wanted);
+    let mut snapshot = Snapshot::take(&pids, composition(), seen.looks.first(), &wanted);
+    snapshot.stage.clone_from(&order.stage);
     if snapshot.processes.is_empty() {
         return Err("no process could be looked at".to_owned());
     }
@@ -84,11 +85,9 @@ fn look(order: &Order) -> Result<(), String> {
     for line in sentences::lines(&findings).iter().take(TOLD) {
         Report::Found(line).send();
     }
-    for why in snapshot.processes.iter().filter_map(|look| look.no_census.as_deref()) {
-        Report::Found(&plain(why)).send();
-    }
-    for why in faults.into_inner() {
-        Report::Found(&plain(&why)).send();
+    let refused = snapshot.processes.iter().filter_map(|look| look.no_census.as_deref());
+    for why in refused.chain(faults.borrow().iter().map(String::as_str)) {
+        Report::LeftOut(&plain(why)).send();
     }
     if let Some(incident) = &order.incident {
         // Without it there is still the log, and what the next look is compared with.
@@ -126,7 +125,7 @@ fn allowed(order: &Order) -> Result<Recipes, String> {
         return Err(format!("a look at the processes may need {}, and {} are left", Size(COST_OF_LOOK), Size(room)));
     }
     if room < COST_OF_CENSUS && order.recipes != Recipes::NONE {
-        Report::Warning(&format!(
+        Report::LeftOut(&format!(
             "a census may need {}, and {} are left: the kernel's numbers must do",
             Size(COST_OF_CENSUS),
             Size(room)

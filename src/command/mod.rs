@@ -9,5 +9,6 @@ pub mod hook;
 pub mod record;
 pub mod recorder;
 mod releaser;
+pub mod report;
 pub mod run;
 pub mod worker;

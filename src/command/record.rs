@@ -1,4 +1,4 @@
-//! `__worker record`: writes `incident.json`, and at the end the termination message.
+//! `__worker record`: writes `incident.json`, and at the end the termination message and the report.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
@@ -7,11 +7,12 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::capture::sentences;
+use crate::capture::snapshot::Composition;
 use crate::capture::suspects::Findings;
 use crate::config::Keeping;
 use crate::incident::folder::Folder;
-use crate::incident::record::{Found, Record};
-use crate::incident::retention;
+use crate::incident::record::{Artifact, Found, Record};
+use crate::incident::{digest, report, retention};
 use crate::supervisor::report::Report;
 
 /// The longest file of evidence that is read back.
@@ -19,6 +20,12 @@ const LONGEST_EVIDENCE: u64 = 8 << 20;
 
 /// How many of them are.
 const MOST_EVIDENCE: usize = 8;
+
+/// How much of the artifacts a record may read for their digests: at the end PID 1 waits for it. Bytes.
+const MOST_DIGESTED: u64 = 32 << 20;
+
+/// What the report needs, in the app's group. Measured with a journal that is full, and rounded up. Bytes.
+const COST_OF_REPORT: u64 = 8 << 20;
 
 /// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, how much is kept, and the file
 /// for the termination message (empty while the incident goes on).
@@ -52,29 +59,83 @@ fn tidy(dir: &Path, name: &str, keeping: &Keeping) {
 
 fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsStr) {
     let opened = Folder::of_incident(dir, name).and_then(|folder| Ok((folder.enter("artifacts".as_ref())?, folder)));
-    let (record, place) = match opened {
+    let mut place = "none, the folder could not be written".to_owned();
+    let mut written = None;
+    let record = match opened {
         Ok((artifacts, folder)) => {
-            let mut record = Record::new(journal, lost, artifacts.files());
+            let files = artifacts.files().into_iter();
+            let files = files.map(|(name, bytes)| Artifact { name, bytes, sha256: None }).collect();
+            let mut record = Record::new(journal, lost, files);
+            add_digests(&mut record, &artifacts);
             if let Some(found) = best(&record, folder.path()) {
                 record.tell(found);
             }
-            match folder.replace("incident.json", record.json().as_bytes()) {
-                Ok(()) => Report::Written.send(),
+            let json = record.json();
+            place = folder.path().display().to_string();
+            match folder.replace("incident.json", json.as_bytes()) {
+                Ok(()) => {
+                    Report::Written.send();
+                    written = Some((folder, json));
+                }
                 Err(error) => {
                     let path = folder.path().join("incident.json");
                     let path = path.display();
                     Report::Warning(&format!("cannot write {path}: {error}; the incident is in this log only")).send();
                 }
             }
-            (record, folder.path().display().to_string())
+            record
         }
         Err(error) => {
             Report::Warning(&format!("{error}; the incident is in this log only")).send();
-            (Record::new(journal, lost, Vec::new()), "none, the folder could not be written".to_owned())
+            Record::new(journal, lost, Vec::new())
         }
     };
     if !termination_log.is_empty() {
         write_termination_log(Path::new(termination_log), &record.message(&place));
+    }
+    // Last, and of what is over: PID 1 does not wait for long.
+    if let Some((folder, json)) = written.filter(|_| record.outcome() != "open") {
+        write_report(&folder, &json);
+    }
+}
+
+/// What workers have told of, and of the rest what is small, the smallest first. What lacks one is digested by who reads it.
+fn add_digests(record: &mut Record, folder: &Folder) {
+    let mut files: Vec<Artifact> = record.artifacts_mut().to_vec();
+    files.sort_by_key(|file| file.bytes);
+    let mut left = MOST_DIGESTED;
+    for file in &mut files {
+        file.sha256 = record.told_digest(&file.name, file.bytes).map(str::to_owned);
+        // One that is not whole may change.
+        if file.sha256.is_some() || file.name.ends_with(".partial") || file.bytes > left {
+            continue;
+        }
+        left = left.saturating_sub(file.bytes);
+        file.sha256 = folder.open(&file.name).and_then(digest::of).ok();
+    }
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    record.artifacts_mut().clone_from_slice(&files);
+}
+
+/// The report for people. It can be had at any time of `memini report`: what speaks against it now is no great loss.
+fn write_report(folder: &Folder, json: &str) {
+    let has_room = super::capture::composition().is_none_or(|Composition { usage, limit, clean, .. }| {
+        limit.is_none_or(|limit| limit.saturating_sub(usage.saturating_sub(clean)) >= COST_OF_REPORT)
+    });
+    if !has_room {
+        return;
+    }
+    let page = match report::Story::of(json) {
+        Ok(story) => report::html::page(&story),
+        Err(why) => {
+            Report::Warning(&format!("{why}; there is no report of this incident")).send();
+            return;
+        }
+    };
+    if let Err(error) = folder.replace("report.html", page.as_bytes()) {
+        let path = folder.path().join("report.html");
+        let path = path.display();
+        Report::Warning(&format!("cannot write {path}: {error}; 'memini report' makes one elsewhere")).send();
     }
 }
 

@@ -15,7 +15,7 @@ pub const LONGEST_MESSAGE: usize = 4096;
 const STAGES_TOLD: usize = 8;
 
 /// What the record says by itself, whatever stands in the journal's header.
-const RECORDS_OWN: [&str; 11] = [
+const RECORDS_OWN: [&str; 12] = [
     "schema",
     "summary",
     "outcome",
@@ -25,12 +25,24 @@ const RECORDS_OWN: [&str; 11] = [
     "evidence",
     "hooks",
     "artifacts",
+    "not_done",
     "processes",
     "timeline",
 ];
 
 /// How many lines of what the evidence says stand in the message.
 const FINDINGS_TOLD: usize = 4;
+
+/// A file in `artifacts/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Artifact {
+    /// Its name there.
+    pub name: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal, if it was computed.
+    pub sha256: Option<String>,
+}
 
 /// What the built-in evidence says.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +61,7 @@ pub struct Record {
     header: Map<String, Value>,
     entries: Vec<Value>,
     lost: u64,
-    files: Vec<(String, u64)>,
+    files: Vec<Artifact>,
     found: Found,
 }
 
@@ -58,7 +70,7 @@ impl Record {
     ///
     /// A line that is no JSON object is counted with the lost ones: the journal is memini's own, but what is left of it
     /// shall be readable whatever happened to it.
-    pub fn new(journal: &str, lost: u64, files: Vec<(String, u64)>) -> Self {
+    pub fn new(journal: &str, lost: u64, files: Vec<Artifact>) -> Self {
         let mut record = Self { header: Map::new(), entries: Vec::new(), lost, files, found: Found::default() };
         for line in journal.lines() {
             match serde_json::from_str(line) {
@@ -73,6 +85,19 @@ impl Record {
     /// The files of the evidence, relative to the incident's folder, the newest first.
     pub fn evidence_files(&self) -> impl Iterator<Item = &str> {
         self.all("evidence").rev().filter_map(|entry| entry.get("file")?.as_str())
+    }
+
+    /// The SHA-256 that a worker has told of this file, if it is still as large.
+    pub fn told_digest(&self, name: &str, bytes: u64) -> Option<&str> {
+        let of_file = |entry: &&Value| {
+            text_of(entry, "file").strip_prefix("artifacts/") == Some(name) && number(entry, "bytes") == bytes
+        };
+        self.all("digest").rfind(of_file)?.get("sha256")?.as_str()
+    }
+
+    /// The artifacts, for what has still to be found out about them.
+    pub fn artifacts_mut(&mut self) -> &mut [Artifact] {
+        &mut self.files
     }
 
     /// What the best of them says.
@@ -96,11 +121,12 @@ impl Record {
         incident.insert("evidence".into(), self.evidence());
         incident.insert("hooks".into(), self.runs().map(|started| self.hook(started)).collect());
         incident.insert("artifacts".into(), self.artifacts());
+        incident.insert("not_done".into(), self.not_done());
         incident.insert("brakes".into(), self.brakes());
         incident.insert("processes".into(), self.all("processes").map(without_event).collect());
         incident.insert(
             "timeline".into(),
-            self.entries.iter().filter(|entry| event(entry) != "processes").map(with_time).collect(),
+            self.entries.iter().filter(|entry| !is_told_elsewhere(entry)).map(with_time).collect(),
         );
         incident.insert("timeline_entries_lost".into(), self.lost.into());
         let mut incident = Value::Object(incident);
@@ -114,7 +140,28 @@ impl Record {
         if let Some(fields) = evidence.as_object_mut() {
             fields.insert("file".into(), self.found.file.clone().into());
         }
+        let looks = evidence.get_mut("looks").and_then(Value::as_array_mut);
+        for look in looks.into_iter().flatten().filter_map(Value::as_object_mut) {
+            let taken = look.shift_remove("taken_ms").and_then(|taken| taken.as_u64());
+            look.insert("at".into(), taken.map_or(Value::Null, moment));
+        }
         evidence
+    }
+
+    /// What was left undone, and why: what workers have told, and what the timeline and the settings say.
+    fn not_done(&self) -> Value {
+        let settings = self.header.get("settings");
+        let setting = |key: &str| settings.and_then(|settings| settings.get(key)?.as_bool());
+        let by_setting = [
+            ("dry_run", true, "nothing was done about memory: --dry-run"),
+            ("capture", false, "the processes were not looked at: --capture off"),
+            ("brake", false, "fast growth was not braked: --no-brake"),
+        ];
+        let wanted = by_setting.into_iter().filter(|(key, value, _)| setting(key) == Some(*value));
+        let wanted = wanted.map(|(_, _, text)| json!({"at": null, "text": text}));
+        let happened =
+            self.entries.iter().filter_map(|entry| Some(json!({"at": when(entry), "text": left_out(entry)?})));
+        wanted.chain(happened).collect()
     }
 
     /// How often, and for how long in all, the app was stopped to be looked at.
@@ -126,7 +173,8 @@ impl Record {
     }
 
     fn artifacts(&self) -> Value {
-        self.files.iter().map(|(name, bytes)| json!({"file": format!("artifacts/{name}"), "bytes": bytes})).collect()
+        let told = |file: &Artifact| json!({"file": format!("artifacts/{}", file.name), "bytes": file.bytes, "sha256": file.sha256});
+        self.files.iter().map(told).collect()
     }
 
     /// How it stands: `open`, `recovered`, `stopped`, `killed`, `oom-killed`, `exited`.
@@ -311,14 +359,45 @@ fn flag(entry: &Value, key: &str) -> bool {
     entry.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// The entry's moment as RFC 3339, UTC, with milliseconds; null where that has no such form (the year 10000).
+/// The entry's moment.
 fn when(entry: &Value) -> Value {
+    moment(number(entry, "unix_ms"))
+}
+
+/// Milliseconds since 1970 as RFC 3339, UTC; null where that has no such form (the year 10000).
+fn moment(unix_ms: u64) -> Value {
     const LAST: u64 = 253_402_300_799_999;
-    if number(entry, "unix_ms") > LAST {
+    if unix_ms > LAST {
         return Value::Null;
     }
-    let moment = UNIX_EPOCH + Duration::from_millis(number(entry, "unix_ms"));
-    humantime::format_rfc3339_millis(moment).to_string().into()
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(unix_ms)).to_string().into()
+}
+
+/// What has a list of its own.
+fn is_told_elsewhere(entry: &Value) -> bool {
+    matches!(event(entry), "processes" | "left-out" | "digest")
+}
+
+/// If something was not done: what, and why.
+fn left_out(entry: &Value) -> Option<String> {
+    let seconds = |key: &str| {
+        let seconds = entry.get(key).and_then(Value::as_f64).filter(|seconds| (0.0..1e9).contains(seconds));
+        Span(Duration::from_secs_f64(seconds.unwrap_or(0.0)))
+    };
+    Some(match event(entry) {
+        "left-out" => text_of(entry, "text").to_owned(),
+        "capture-skipped" if entry.get("cooldown_left").and_then(Value::as_f64) == Some(0.0) => {
+            format!("no capture: {} were taken, and --max-captures allows no more", number(entry, "taken"))
+        }
+        "capture-skipped" => format!("no capture: the cooldown lasted another {}", seconds("cooldown_left")),
+        "evidence-cut" => format!("a look at the processes was cut after {}: there was no more time", seconds("after")),
+        "stop-not-needed" => "above the stop threshold the app was not stopped: it was not urgent".to_owned(),
+        "thresholds-unreachable" => {
+            let limit = Size(number(entry, "limit"));
+            format!("under the limit of {limit} the stage {} can never begin", text_of(entry, "stage"))
+        }
+        _ => return None,
+    })
 }
 
 /// `05:45:01`.
@@ -432,7 +511,7 @@ mod tests {
             entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
             let _ = writeln!(journal, "{entry}");
         }
-        Record::new(&journal, 0, vec![("capture-1.log".into(), 5)])
+        Record::new(&journal, 0, vec![Artifact { name: "capture-1.log".into(), bytes: 5, sha256: None }])
     }
 
     fn sample(mib: u64) -> Value {
@@ -518,6 +597,7 @@ mod tests {
             "evidence",
             "hooks",
             "artifacts",
+            "not_done",
             "brakes",
             "processes",
             "timeline",
@@ -531,6 +611,129 @@ mod tests {
         assert_eq!(entry["sample"]["time_to_limit"], 1.235);
         assert_eq!(value["processes"][0]["at"], "2026-11-22T05:45:01.001Z");
         assert_eq!(value["processes"][0].get("event"), None);
+    }
+
+    /// What the supervisor puts before the events.
+    fn whole_header() -> Value {
+        let settings = json!({
+            "trace_at": "60%", "capture_at": "80%", "stop_at": "92%", "kill_at": "97%", "stop_when": "urgent",
+            "gauge": "unreclaimable", "soft_limit": null, "grace_seconds": 10.0, "cooldown_seconds": 300.0, "max_captures": 3,
+            "capture": true, "heavy": "auto", "max_pause_seconds": 5.0, "helpers": false, "keep_incidents": 20,
+            "keep_dumps": 3, "max_artifact": 1, "max_total": 4, "keep_free": 1, "baseline_after_seconds": 300.0,
+            "hook_timeout_seconds": 30.0, "exit_code": 75, "brake": false, "dry_run": false,
+        });
+        json!({
+            "id": "one", "memini": "1", "hostname": "web", "app": {"command": ["app"], "pid": 7}, "source": "cgroup v2",
+            "settings": settings, "configured_hooks": [{"stage": "stop", "command": "drain"}],
+        })
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_schema_says() {
+        use crate::capture::suspects::{Findings, Held, Suspect, Taken};
+        use crate::engine::event::{Exit, HookEnd, Note, Run, Sample, StopReason};
+        use crate::engine::settings::Stage;
+        use crate::sys::signal::Signal;
+
+        let stat = crate::cgroup::reading::Stat::default();
+        let sample = Sample {
+            rate: 1.5,
+            time_to_limit: Some(2.5),
+            limit: Some(9),
+            room: Some(2),
+            stat: Some(stat),
+            ..Sample::default()
+        };
+        let (run, end, after) = (Run(1), HookEnd::Ended(Exit::Code(0)), Duration::from_millis(1500));
+        let notes = [
+            Note::StageBegan { stage: Stage::Trace, from: Stage::Normal, sample },
+            Note::StageEnded { stage: Stage::Normal, from: Stage::Trace, sample: Sample::default() },
+            Note::StopNotNeeded { sample },
+            Note::CaptureSkipped { cooldown_left: after, taken: 1 },
+            Note::Stopping { reason: StopReason::Floor, sample },
+            Note::Terminating,
+            Note::GraceOver,
+            Note::Killing { sample },
+            Note::HookStarted { run: Some(run), hook: 0, stage: Stage::Stop },
+            Note::HookOverdue { run, hook: 0, signal: Signal::KILL, after },
+            Note::HookEnded { run, hook: 0, end: HookEnd::NotStarted, after },
+            Note::EvidenceStarted { run: None, stage: Stage::Capture },
+            Note::EvidenceCut { run, after },
+            Note::EvidenceEnded { run, end, after },
+            Note::LimitChanged { from: None, to: Some(1) },
+            Note::ThresholdsUnreachable { limit: 5, stage: Stage::Kill },
+            Note::OomKill { times: 2 },
+            Note::Thrashing { refaults: 5.5, pressure: Some(0.5), sample },
+            Note::Braked { times: 3, stopped: after },
+            Note::LastLooks { looks: Default::default() },
+            Note::LateWake { late: after, times: 1 },
+            Note::AppExited { exit: Exit::Signal(Signal::TERM), oom_killed: false, stopped: true },
+            Note::LeftoversOverdue,
+        ];
+        let mut journal = format!("{}\n", whole_header());
+        let mut add = |mut entry: Value, number: usize| {
+            entry["unix_ms"] = json!(1_795_326_301_000_u64 + number as u64);
+            entry["seconds"] = json!(number as f64);
+            let _ = writeln!(journal, "{entry}");
+        };
+        for (number, note) in notes.iter().enumerate() {
+            add(serde_json::to_value(note).unwrap(), number);
+        }
+        let process = json!({"pid": 7, "parent": 1, "comm": "app", "state": "S", "threads": 1, "rss_anon": 1, "rss_file": 1,
+                             "rss_shmem": 0, "swap": 0});
+        let digest = "0".repeat(64);
+        for (number, entry) in [
+            json!({"event": "processes", "stage": "stop", "count": 1, "list": [process]}),
+            json!({"event": "hook-output", "run": 1, "file": "artifacts/stop-1.log", "bytes": 5}),
+            json!({"event": "evidence", "run": 2, "file": "artifacts/evidence-stop-2.json", "bytes": 5}),
+            json!({"event": "left-out", "run": 2, "text": "no heap dump"}),
+            json!({"event": "digest", "run": 2, "file": "artifacts/heap", "bytes": 7, "sha256": digest}),
+            json!({"event": "recovered"}),
+            json!({"event": "exit", "code": 75}),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            add(entry, 100 + number);
+        }
+        let mut findings = Findings {
+            suspects: vec![Suspect::default()],
+            looks: vec![Taken { stage: "normal".into(), taken_ms: 1_795_326_301_000 }],
+            processes: vec![Held { sizes: vec![None, Some(1)], ..Held::default() }],
+            ..Findings::default()
+        };
+        (findings.suspects[0].sizes, findings.suspects[0].rate) = (vec![None, Some(5)], Some(1.25));
+        let file = |name: &str, bytes| Artifact { name: name.to_owned(), bytes, sha256: None };
+        let mut record = Record::new(&journal, 0, vec![file("heap", 7), file("large", 9)]);
+        record.tell(Found {
+            file: "artifacts/x".into(),
+            findings: serde_json::to_value(&findings).unwrap(),
+            lines: Vec::new(),
+        });
+        assert_eq!((record.told_digest("heap", 7), record.told_digest("heap", 8)), (Some(&*digest), None));
+        record.artifacts_mut()[0].sha256 = Some(digest);
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
+        assert_eq!(value["timeline"].as_array().unwrap().len(), notes.len() + 4);
+        assert_eq!(value["evidence"]["looks"][0]["at"], "2026-11-22T05:45:01.000Z");
+        let texts: Vec<&str> =
+            value["not_done"].as_array().unwrap().iter().map(|undone| undone["text"].as_str().unwrap()).collect();
+        assert_eq!(
+            texts,
+            [
+                "fast growth was not braked: --no-brake",
+                "above the stop threshold the app was not stopped: it was not urgent",
+                "no capture: the cooldown lasted another 1.5 s",
+                "a look at the processes was cut after 1.5 s: there was no more time",
+                "under the limit of 5 B the stage kill can never begin",
+                "no heap dump",
+            ]
+        );
+        // The schema would notice.
+        let mut wrong = value.clone();
+        wrong["timeline"][0]["new"] = json!(1);
+        wrong["outcome"] = json!("lost");
+        assert_eq!(crate::incident::schema::faults(&wrong).len(), 2);
     }
 
     #[test]

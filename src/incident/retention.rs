@@ -157,6 +157,11 @@ impl Stock {
     }
 }
 
+/// Whether a folder of this name is an incident's.
+pub fn is_incident(name: &Path) -> bool {
+    name.to_str().and_then(host).is_some()
+}
+
 /// The host in `2026-11-22T05-45-01Z-HOSTNAME-1`; `None` for any other name.
 fn host(name: &str) -> Option<&str> {
     let (time, rest) = name.split_at_checked("2026-11-22T05-45-01Z-".len())?;

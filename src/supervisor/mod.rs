@@ -484,12 +484,14 @@ impl Supervisor {
                 if let Some((file, bytes)) = &finished.output {
                     self.recording.hook_output(self.since_start(), run, file, *bytes);
                 }
+                self.recording.remarks(self.since_start(), run, &finished.remarks);
                 self.pending.push_back(Pending::RunEnded(run, finished.end));
             }
             Role::Evidence(run, _) => {
                 if let Some((file, bytes)) = &finished.output {
                     self.recording.evidence(self.since_start(), run, file, *bytes);
                 }
+                self.recording.remarks(self.since_start(), run, &finished.remarks);
                 self.pending.push_back(Pending::RunEnded(run, finished.end));
             }
             Role::Unrecord => {}

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::json;
 
-use super::workers::{Role, Workers};
+use super::workers::{Remark, Role, Workers};
 use crate::config::{Config, Helpers};
 use crate::engine::event::{Note, Run};
 use crate::engine::settings::{GaugeKind, Stage, StopWhen};
@@ -44,6 +44,10 @@ enum Extra<'a> {
     HookOutput { run: Run, file: &'a str, bytes: u64 },
     /// Where the built-in evidence stands.
     Evidence { run: Run, file: &'a str, bytes: u64 },
+    /// What was not done, and why.
+    LeftOut { run: Run, text: &'a str },
+    /// The SHA-256 of a file that is whole.
+    Digest { run: Run, file: &'a str, bytes: u64, sha256: &'a str },
     /// Who holds how much.
     Processes { stage: Stage, count: u32, list: Vec<ProcessEntry> },
     /// The incident is over and the app lives on.
@@ -223,6 +227,19 @@ impl Recording {
     /// Puts down where the built-in evidence stands.
     pub fn evidence(&mut self, since_start: Duration, run: Run, file: &str, bytes: u64) {
         self.append(since_start, Weight::Essential, &Extra::Evidence { run, file, bytes });
+    }
+
+    /// Puts down what a worker has told besides.
+    pub fn remarks(&mut self, since_start: Duration, run: Run, remarks: &[Remark]) {
+        for remark in remarks {
+            let (weight, entry) = match remark {
+                Remark::LeftOut(text) => (Weight::Common, Extra::LeftOut { run, text }),
+                Remark::Digest { file, bytes, sha256 } => {
+                    (Weight::Essential, Extra::Digest { run, file, bytes: *bytes, sha256 })
+                }
+            };
+            self.append(since_start, weight, &entry);
+        }
     }
 
     /// Puts down who holds how much.

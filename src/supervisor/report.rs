@@ -18,6 +18,10 @@ pub enum Report<'a> {
     Found(&'a str),
     /// `told TEXT`: a line for the log that calls for nothing.
     Told(&'a str),
+    /// `left-out TEXT`: what was not done, and why.
+    LeftOut(&'a str),
+    /// `digest BYTES SHA-256 FILE`: a file that is whole.
+    Digest(u64, &'a str, &'a str),
     /// `holds PID`: a process is about to be stopped, to be looked at; 0: it goes on.
     Holds(i32),
     /// `ready`: the guardian stands guard; the recorder is sent.
@@ -43,6 +47,12 @@ impl<'a> Report<'a> {
             "written" => Self::Written,
             "found" => Self::Found(value),
             "told" => Self::Told(value),
+            "left-out" => Self::LeftOut(value),
+            "digest" => {
+                let (bytes, rest) = value.split_once(' ')?;
+                let (digest, file) = rest.split_once(' ')?;
+                Self::Digest(bytes.parse().ok()?, digest, file)
+            }
             "holds" => Self::Holds(value.parse().ok()?),
             "group" => Self::Group(value.parse().ok()?),
             "tail" => Self::Tail(value),
@@ -71,6 +81,8 @@ impl<'a> Report<'a> {
             Self::Tail(text) => format!("tail {text}"),
             Self::Found(text) => format!("found {text}"),
             Self::Told(text) => format!("told {text}"),
+            Self::LeftOut(text) => format!("left-out {text}"),
+            Self::Digest(bytes, digest, file) => format!("digest {bytes} {digest} {file}"),
             Self::Holds(id) => format!("holds {id}"),
             Self::Output(bytes, file) => format!("output {bytes} {file}"),
             Self::Ready => "ready".to_owned(),
@@ -100,10 +112,11 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_report_are_passed_over() {
-        for line in ["", "group", "group x", "code 256", "output 5", "unknown 1"] {
+        for line in ["", "group", "group x", "code 256", "output 5", "digest 5 ab", "unknown 1"] {
             assert_eq!(Report::parse(line), None, "{line:?}");
         }
         assert_eq!(Report::parse("tail  two  spaces"), Some(Report::Tail(" two  spaces")));
         assert_eq!(Report::parse("output 17 artifacts/a b.log"), Some(Report::Output(17, "artifacts/a b.log")));
+        assert_eq!(Report::parse("digest 17 ab artifacts/a b"), Some(Report::Digest(17, "ab", "artifacts/a b")));
     }
 }

@@ -19,6 +19,25 @@ pub const CAPACITY: usize = 21;
 /// The longest line that a worker may report.
 const LONGEST_REPORT: usize = 1024;
 
+/// How many of a worker's remarks are kept for the record.
+const MOST_REMARKS: usize = 8;
+
+/// What a worker has told that belongs into the record.
+#[derive(Debug)]
+pub enum Remark {
+    /// Something was not done, and why.
+    LeftOut(String),
+    /// The SHA-256 of a file that is whole.
+    Digest {
+        /// Relative to the incident.
+        file: String,
+        /// Its size.
+        bytes: u64,
+        /// In hexadecimal.
+        sha256: String,
+    },
+}
+
 /// What a worker is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -53,6 +72,7 @@ pub struct Worker {
     end: Option<HookEnd>,
     /// Where the hook's output stands, relative to the incident, and its size.
     pub output: Option<(String, u64)>,
+    remarks: Vec<Remark>,
     /// A process that it has stopped, to look at it.
     holds: Option<ProcessId>,
     /// Whether it has told that the record is on disk.
@@ -70,6 +90,8 @@ pub struct Finished {
     pub end: HookEnd,
     /// Where the hook's output stands.
     pub output: Option<(String, u64)>,
+    /// What else belongs into the record.
+    pub remarks: Vec<Remark>,
     /// Whether the record is on disk.
     pub written: bool,
 }
@@ -201,7 +223,8 @@ impl Workers {
         if let ExecOutcome::Failed(errno) = worker.exec.poll() {
             let error = io::Error::from_raw_os_error(errno);
             log::warn!("cannot run /proc/self/exe: {error}; there is no worker for {}", worker.role.name());
-            return Some(Finished { role: worker.role, end: HookEnd::NotStarted, output: None, written: false });
+            let (role, end, remarks) = (worker.role, HookEnd::NotStarted, Vec::new());
+            return Some(Finished { role, end, output: None, remarks, written: false });
         }
         if worker.end.is_none()
             && !worker.written
@@ -210,7 +233,8 @@ impl Workers {
         {
             log::warn!("the worker for {} was cut short: {}", worker.role.name(), Ending(exit));
         }
-        Some(Finished { role: worker.role, end, output: worker.output, written: worker.written })
+        let (role, remarks) = (worker.role, worker.remarks);
+        Some(Finished { role, end, output: worker.output, remarks, written: worker.written })
     }
 }
 
@@ -252,6 +276,7 @@ impl Worker {
             hook_group: None,
             end: None,
             output: None,
+            remarks: Vec::new(),
             holds: None,
             written: false,
             ready: false,
@@ -292,9 +317,15 @@ impl Worker {
             Some(Report::Group(id)) => self.hook_group = ProcessId::new(id),
             Some(Report::Tail(text)) => log::info!("hook {run} | {text}"),
             Some(Report::Output(bytes, file)) => self.output = Some((file.to_owned(), bytes)),
-            Some(Report::Found(text)) if who.is_baseline() => log::debug!("{text}"),
-            Some(Report::Found(text)) => log::warn!("{text}"),
             Some(Report::Told(text)) => log::info!("{text}"),
+            Some(Report::Found(text)) => self.log_found(text),
+            Some(Report::LeftOut(text)) => {
+                self.log_found(text);
+                self.remark(Remark::LeftOut(text.to_owned()));
+            }
+            Some(Report::Digest(bytes, sha256, file)) => {
+                self.remark(Remark::Digest { file: file.to_owned(), bytes, sha256: sha256.to_owned() });
+            }
             Some(Report::Holds(id)) => self.holds = ProcessId::new(id),
             Some(Report::Ready) => self.ready = true,
             Some(Report::Written) => self.written = true,
@@ -306,9 +337,25 @@ impl Worker {
             Some(Report::Warning(text)) => log::warn!("{text}"),
             Some(Report::Failed(text)) => {
                 self.end = Some(HookEnd::NotStarted);
-                if run > 0 { log::warn!("hook {run}: {text}") } else { log::warn!("{text}") }
+                if run > 0 {
+                    log::warn!("hook {run}: {text}")
+                } else {
+                    log::warn!("{text}")
+                }
+                self.remark(Remark::LeftOut(text.to_owned()));
             }
             None => log::debug!("a worker said {line:?}"),
+        }
+    }
+
+    /// Of the baseline there is nothing to be warned of.
+    fn log_found(&self, text: &str) {
+        if self.role.is_baseline() { log::debug!("{text}") } else { log::warn!("{text}") }
+    }
+
+    fn remark(&mut self, remark: Remark) {
+        if self.remarks.len() < MOST_REMARKS {
+            self.remarks.push(remark);
         }
     }
 }

@@ -49,7 +49,22 @@ fn who_has_grown_is_named_while_the_app_lives_on() {
     assert!(file.starts_with("artifacts/evidence-capture-"), "{file}\n{}", ended.log);
     let listed = incident.json["artifacts"].as_array().unwrap();
     assert_eq!(listed.iter().filter(|artifact| artifact["file"] == file).count(), 1, "{listed:?}");
+    let stages: Vec<_> = evidence["looks"].as_array().unwrap().iter().map(|look| look["stage"].clone()).collect();
+    assert_eq!(stages, ["normal", "trace", "capture"], "{evidence}");
+    let sizes: Vec<_> = first["sizes"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap_or(0)).collect();
+    assert!(sizes.len() == 3 && sizes.is_sorted() && Some(sizes[2]) == first["bytes"].as_u64(), "{first}");
+    let held = evidence["processes"][0]["sizes"].as_array().unwrap();
+    assert!(held[2].as_u64() > held[0].as_u64(), "{evidence}");
     incident.assert_private();
+    incident.assert_digests();
+    // For people: by itself, and on demand.
+    let page = fs::read_to_string(incident.folder.join("report.html")).unwrap();
+    assert!(page.contains("__main__.cache: dict") && page.ends_with("</html>\n"), "{page}");
+    let mut memini = Command::new(crate::support::session::binary());
+    let shown = memini.arg("report").arg(incident.folder.parent().unwrap().parent().unwrap()).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let headline = incident.json["summary"].as_str().unwrap();
+    assert!(shown.starts_with(headline) && shown.contains("__main__.cache: dict, heap of CPython"), "{shown}");
 }
 
 #[test]
@@ -252,6 +267,9 @@ fn names_of_the_app_forge_nothing() {
     let look = &evidence["processes"][0];
     assert!(look["comm"].as_str().unwrap().starts_with("\n\u{1b}[2J\u{fffd}"), "{look}");
     assert_eq!((look["threads"].as_u64(), look["descriptors"]["deleted_memory"].is_u64()), (Some(1), true), "{look}");
+    let page = fs::read_to_string(incident.folder.join("report.html")).unwrap();
+    let harm = page.chars().find(|letter| (letter.is_control() && *letter != '\n') || *letter == '\u{202e}');
+    assert!(harm.is_none() && page.contains("\\nmemini: forged") && !page.contains("<script"), "{harm:?}: {page}");
     assert_eq!(group.oom_kills(), 0);
 }
 
@@ -363,6 +381,7 @@ fn of_a_jvm_the_class_is_named_and_its_heap_is_kept() {
     let unpacked = Command::new("gzip").args(["-dc"]).arg(&path).output().unwrap();
     assert!(unpacked.status.success() && unpacked.stdout.starts_with(b"JAVA PROFILE 1.0."), "{}", path.display());
     assert!(unpacked.stdout.len() as u64 > 250 * 1_000_000, "{} bytes", unpacked.stdout.len());
+    incident.assert_digests();
     assert_eq!(group.oom_kills(), 0);
 }
 
@@ -417,6 +436,11 @@ fn what_speaks_against_a_heap_dump_is_said_with_its_numbers() {
         let ended = session.finish();
         ended.assert_code(0).assert_says(why).assert_silent("heap dump of java (pid 2): artifacts");
         assert_eq!(ended.log.contains("no heap dump"), !why.is_empty(), "{}", ended.log);
+        let incident = ended.incident();
+        let left_out =
+            incident.json["not_done"].as_array().unwrap().iter().map(|undone| undone["text"].as_str().unwrap());
+        let told = left_out.filter(|text| text.starts_with("no heap dump of java") && text.contains(why)).count();
+        assert_eq!(told, usize::from(!why.is_empty()), "{:#}", incident.json["not_done"]);
     }
 }
 

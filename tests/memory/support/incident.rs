@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::schema;
+
 /// `incident.json` and the folder that it stands in.
 #[derive(Debug)]
 pub struct Incident {
@@ -29,6 +31,8 @@ impl Incident {
     fn read(folder: PathBuf) -> Option<Self> {
         let text = fs::read_to_string(folder.join("incident.json")).ok()?;
         let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let faults = schema::faults(&json);
+        assert!(faults.is_empty(), "{faults:#?}\n{json:#}");
         Some(Self { folder, json })
     }
 
@@ -67,6 +71,18 @@ impl Incident {
     pub fn output(&self) -> Vec<u8> {
         let file = self.hooks()[0]["output"].as_str().unwrap_or_else(|| panic!("no output: {:#}", self.json));
         fs::read(self.folder.join(file)).expect("the output of the hook")
+    }
+
+    /// Files that are whole have the digest that sha256sum(1) finds.
+    pub fn assert_digests(&self) {
+        for artifact in self.json["artifacts"].as_array().expect("a list") {
+            let file = artifact["file"].as_str().expect("a name");
+            let found =
+                std::process::Command::new("sha256sum").arg(self.folder.join(file)).output().expect("sha256sum");
+            let found = String::from_utf8_lossy(&found.stdout);
+            let told = artifact["sha256"].as_str();
+            assert_eq!(told, found.split_whitespace().next().filter(|_| !file.ends_with(".partial")), "{file}");
+        }
     }
 
     /// Folders are 0700 and files 0600, all of them ours, and nothing half-written is left.

@@ -4,6 +4,8 @@
 
 pub mod group;
 pub mod incident;
+#[path = "../../support/schema.rs"]
+pub mod schema;
 pub mod session;
 
 pub use group::{Group, MIB, send};

@@ -1,0 +1,79 @@
+//! SHA-256 of artifacts: a copy that was sent round can be told from what memini has written.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+
+use sha2::{Digest, Sha256};
+
+use crate::sys::pages;
+
+/// How much is read at once.
+const CHUNK: usize = 64 << 10;
+
+/// After so much the pages of a large file are given back: they are charged to the group. Bytes.
+const GIVE_BACK: u64 = 8 << 20;
+
+/// The SHA-256 of what is in this file from here on, in hexadecimal.
+///
+/// # Errors
+/// As read(2).
+pub fn of(mut file: File) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; CHUNK];
+    let mut since = 0u64;
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(buffer.get(..count).unwrap_or_default());
+        since = since.saturating_add(count as u64);
+        if since >= GIVE_BACK {
+            // Of what is no file there is nothing to give back.
+            let _ = pages::let_go(file.as_fd(), 0, 0);
+            since = 0;
+        }
+    }
+    Ok(hexadecimal(&hasher.finalize()))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |number: u8| DIGITS.get(usize::from(number & 15)).copied().unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom, Write};
+
+    use super::*;
+
+    fn of_bytes(bytes: &[u8]) -> String {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        of(file).unwrap()
+    }
+
+    #[test]
+    fn it_is_what_sha256sum_says() {
+        // FIPS 180-4's examples, and the million letters of its appendix.
+        for (bytes, digest) in [
+            (&b""[..], "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
+            (b"abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
+            (&vec![b'a'; 1_000_000], "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"),
+        ] {
+            assert_eq!(of_bytes(bytes), digest);
+        }
+    }
+
+    #[test]
+    fn a_large_file_whose_pages_are_given_back_meanwhile_is_read_to_its_end() {
+        let bytes: Vec<u8> = (0..(GIVE_BACK as u32 * 5 / 2)).map(|number| (number % 251) as u8).collect();
+        assert_eq!(of_bytes(&bytes), hexadecimal(&Sha256::digest(&bytes)));
+    }
+}

@@ -1,0 +1,260 @@
+//! The timeline as sentences.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::story::{Entry, Sample, Story, stage_name};
+use crate::units::{Rate, Size, Span};
+
+/// How much weight something has on the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// One of many.
+    Common,
+    /// A turn of the story: it is marked in the chart.
+    Turn,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Since memini started.
+    pub seconds: f64,
+    pub clock: String,
+    pub weight: Weight,
+    /// Its number among the turns, from 1.
+    pub number: Option<usize>,
+    /// What stands at its mark.
+    pub mark: String,
+    pub sentence: String,
+}
+
+/// How many turns are marked: of more, nobody could tell which is which.
+const MOST_MARKED: usize = 12;
+
+/// All that is told.
+pub fn events(story: &Story) -> Vec<Event> {
+    let mut number = 0;
+    let mut events: Vec<Event> = Vec::new();
+    for (index, entry) in story.timeline.iter().enumerate() {
+        let Some((weight, mark, sentence)) = told(entry, story, index) else { continue };
+        let is_marked = weight == Weight::Turn && number < MOST_MARKED;
+        number += usize::from(is_marked);
+        events.push(Event {
+            seconds: entry.seconds(),
+            clock: story.clock(entry.seconds()),
+            weight,
+            number: is_marked.then_some(number),
+            mark,
+            sentence,
+        });
+    }
+    events
+}
+
+fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, String)> {
+    use Weight::{Common, Turn};
+    let stage = entry.text("stage");
+    let level = || entry.sample().map(|sample| format!(": {}", level(&sample))).unwrap_or_default();
+    let turn = |mark: &str, sentence: String| Some((Turn, mark.to_owned(), sentence));
+    let common = |sentence: String| Some((Common, String::new(), sentence));
+    // How a run ended stands with its beginning.
+    let end = |kind: &str| {
+        let run = entry.number("run");
+        story.timeline.iter().skip(index).find(|other| other.event() == kind && other.number("run") == run)
+    };
+    match entry.event() {
+        "stage-began" => turn(&stage, format!("The {} stage began{}", &*stage, level())),
+        "stage-ended" => common(format!("The {} stage was over{}", &*entry.text("from"), level())),
+        "stop-not-needed" => common(format!("Above the stop threshold, but it was not urgent{}", level())),
+        "stopping" => {
+            let reason = match entry.event_reason() {
+                "urgent" => "the limit was nearer than the time that it needs to leave",
+                "floor" => "too little room was left to shut down in",
+                "level" => "memory was above the stop threshold (--stop-when level)",
+                _ => "memory was high",
+            };
+            turn("stopping", format!("memini decided to stop the app, since {reason}{}", level()))
+        }
+        "terminating" => turn("signal", "The app was asked to leave".to_owned()),
+        "grace-over" => turn("grace over", "The grace period was over: the app was killed".to_owned()),
+        "killing" => {
+            turn("killing", format!("The processes were stopped and killed, before the kernel did{}", level()))
+        }
+        "hook-started" => {
+            let index = entry.number("hook").and_then(|index| usize::try_from(index).ok());
+            let command = index.and_then(|index| story.configured_hooks.get(index));
+            let command = command.map_or_else(String::new, |hook| format!(": {}", hook.command));
+            match entry.number("run") {
+                None => common(format!("Dry run: the {} hook would have run{command}", &*stage)),
+                Some(run) => {
+                    let end = end("hook-ended").map_or_else(|| "it has not ended".to_owned(), how_it_ended);
+                    common(format!("Hook {run} ran at the {} stage, {end}{command}", &*stage))
+                }
+            }
+        }
+        "hook-overdue" => {
+            let signal = entry.text("signal");
+            common(format!("A hook had run for {}: it was sent {signal}", seconds(entry.amount("after"))))
+        }
+        "evidence-started" => {
+            let what = format!("the processes ({})", stage_name(&stage));
+            match (entry.number("run"), end("evidence-ended"), end("evidence-cut")) {
+                (None, ..) => common(format!("Dry run: memini would have looked at {what}")),
+                (_, Some(end), _) => common(format!("memini looked at {what}, {}", how_it_ended(end))),
+                (_, _, Some(cut)) => {
+                    common(format!("memini looked at {what}, and was cut after {}", seconds(cut.amount("after"))))
+                }
+                _ => common(format!("memini began to look at {what}")),
+            }
+        }
+        "capture-skipped" => common("No capture was taken".to_owned()),
+        "limit-changed" => {
+            let limit =
+                |key: &str| entry.number(key).map_or_else(|| "none".to_owned(), |limit| Size(limit).to_string());
+            turn("limit", format!("The limit changed from {} to {}", limit("from"), limit("to")))
+        }
+        "thresholds-unreachable" => {
+            common(format!("Under the limit of {} the {} stage cannot begin", size(entry.number("limit")), &*stage))
+        }
+        "oom-kill" => {
+            let times = entry.number("times").unwrap_or(1);
+            let what = if times == 1 { "a process".to_owned() } else { format!("{times} processes") };
+            turn("OOM kill", format!("The kernel's OOM killer killed {what} of the group"))
+        }
+        "thrashing" => {
+            let refaults = entry.amount("refaults").unwrap_or(0.0);
+            common(format!("Thrashing: {refaults:.0} pages a second were read again{}", level()))
+        }
+        "braked" => {
+            let times = entry.number("times").unwrap_or(0);
+            let stopped = seconds(entry.amount("stopped"));
+            common(format!("The app grew too fast to be followed: it was braked {times} times, {stopped} in all"))
+        }
+        "late-wake" => {
+            let late = seconds(entry.amount("late"));
+            common(format!("memini was woken {late} late: the machine was busy, or the container throttled"))
+        }
+        "last-looks" => common("The last looks at memory before the kernel's kill were noted".to_owned()),
+        "recovered" => turn("recovered", "Memory was back to normal".to_owned()),
+        "app-exited" => {
+            let by = match (entry.is("oom_killed"), entry.is("stopped")) {
+                (true, _) => ", by the kernel's OOM killer",
+                (false, true) => ", after memini had stopped it",
+                (false, false) => ", by itself",
+            };
+            turn("end", format!("The app ended{by}: {}", ending(entry.value("exit"))))
+        }
+        "leftovers-overdue" => common("Processes that outlived the app were killed".to_owned()),
+        "exit" => common(format!("memini ended with exit code {}", entry.number("code").unwrap_or(0))),
+        "hook-output" | "hook-ended" | "evidence" | "evidence-ended" | "evidence-cut" | "" => None,
+        // Of a newer memini.
+        other => common(format!("{}{}", super::story::Text::new(other), level())),
+    }
+}
+
+impl Entry {
+    fn event_reason(&self) -> &str {
+        self.value("reason").as_str().unwrap_or_default()
+    }
+}
+
+/// `exit code 0`, `ended by SIGTERM`, `it did not run`.
+pub fn ending(end: &Value) -> String {
+    if let Some(code) = end.get("code").and_then(Value::as_u64) {
+        format!("exit code {code}")
+    } else if let Some(signal) = end.get("signal").and_then(Value::as_str) {
+        format!("ended by {}", super::story::Text::new(signal))
+    } else if end.get("not_started").is_some() {
+        "it did not run".to_owned()
+    } else {
+        "no end is known".to_owned()
+    }
+}
+
+fn how_it_ended(entry: &Entry) -> String {
+    let end = entry.value("end");
+    let after = seconds(entry.amount("after"));
+    match end.get("code").and_then(Value::as_u64) {
+        Some(0) => format!("for {after}"),
+        _ => format!("for {after} ({})", ending(end)),
+    }
+}
+
+fn seconds(seconds: Option<f64>) -> String {
+    match seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
+        Some(span) => Span(span).to_string(),
+        None => "an unknown time".to_owned(),
+    }
+}
+
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "?".to_owned(), |bytes| Size(bytes).to_string())
+}
+
+/// `236 MiB of 256 MiB (92%)`.
+pub fn level(sample: &Sample) -> String {
+    match sample.limit {
+        Some(limit) => {
+            let share = sample.gauged as f64 / limit as f64 * 100.0;
+            format!("{} of {} ({share:.0}%)", Size(sample.gauged), Size(limit))
+        }
+        None => Size(sample.gauged).to_string(),
+    }
+}
+
+/// By how much something has grown, with its sign: a minus that is as wide as the plus.
+pub fn signed(growth: i64) -> String {
+    let sign = if growth < 0 { '\u{2212}' } else { '+' };
+    format!("{sign}{}", Size(growth.unsigned_abs()))
+}
+
+/// The same a second.
+pub fn rate(rate: f64) -> String {
+    Rate(rate).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn story(timeline: Value) -> Story {
+        let incident = json!({
+            "schema": "memini.incident/1", "timeline": timeline,
+            "configured_hooks": [{"stage": "stop", "command": "drain\n{pid}"}],
+        });
+        Story::of(&incident.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_told_once_with_its_end() {
+        let events = events(&story(json!([
+            {"event": "stage-began", "stage": "trace", "from": "normal", "seconds": 1.0, "at": "2026-11-22T05:45:01.000Z",
+             "sample": {"gauged": 60 << 20, "limit": 100 << 20}},
+            {"event": "hook-started", "run": 1, "hook": 0, "stage": "stop", "seconds": 2.0},
+            {"event": "evidence-started", "run": 2, "stage": "normal", "seconds": 2.0},
+            {"event": "hook-ended", "run": 1, "hook": 0, "end": {"code": 3}, "after": 0.5, "seconds": 2.5},
+            {"event": "evidence-cut", "run": 2, "after": 1.5, "seconds": 3.5},
+            {"event": "app-exited", "exit": {"signal": "SIGTERM"}, "oom_killed": false, "stopped": true, "seconds": 4.0},
+        ])));
+        let told: Vec<_> = events.iter().map(|event| (event.number, &event.clock[..], &event.sentence[..])).collect();
+        assert_eq!(
+            told,
+            [
+                (Some(1), "05:45:01", "The trace stage began: 60 MiB of 100 MiB (60%)"),
+                (None, "05:45:02", "Hook 1 ran at the stop stage, for 500 ms (exit code 3): drain\\n{pid}"),
+                (None, "05:45:02", "memini looked at the processes (baseline), and was cut after 1.5 s"),
+                (Some(2), "05:45:04", "The app ended, after memini had stopped it: ended by SIGTERM"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_newer_memini_notes_is_told_by_its_name() {
+        let events = events(&story(json!([{"event": "leak\u{1b}", "seconds": 1}, {"seconds": "x"}])));
+        assert_eq!(events[0].sentence, "leak\\u{1b}");
+    }
+}

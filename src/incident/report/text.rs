@@ -1,0 +1,337 @@
+//! The report as text for a terminal, and as Markdown for a ticket.
+
+use std::time::Duration;
+
+use super::events::{events, level, signed};
+use super::series::Series;
+use super::story::{Evidence, Story, Suspect, clock_of, day_and_clock, stage_name};
+use super::tree::Tree;
+use super::{next, open};
+use crate::units::{Rate, Size, Span};
+
+/// Which kind of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Plain lines.
+    Lines,
+    /// Markdown, as most trackers read it.
+    Markdown,
+}
+
+/// How many samples and events are told: the first ones and the last ones of many.
+const SAMPLES: usize = 24;
+const EVENTS: usize = 40;
+/// How wide a full bar is.
+const BAR: usize = 24;
+
+/// The text, with a newline at its end.
+pub fn text(story: &Story, form: Form) -> String {
+    let mut sheet = Sheet { form, text: String::new() };
+    head(&mut sheet, story);
+    who_grew(&mut sheet, story);
+    what_next(&mut sheet, story);
+    memory(&mut sheet, story);
+    processes(&mut sheet, story);
+    what_happened(&mut sheet, story);
+    not_done(&mut sheet, story);
+    artifacts(&mut sheet, story);
+    sheet.text
+}
+
+struct Sheet {
+    form: Form,
+    text: String,
+}
+
+impl Sheet {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn title(&mut self, title: &str) {
+        let title = self.prose(title);
+        match self.form {
+            Form::Lines => self.line(&title),
+            Form::Markdown => self.line(&format!("# {title}")),
+        }
+    }
+
+    fn heading(&mut self, heading: &str) {
+        self.line("");
+        match self.form {
+            Form::Lines => self.line(heading),
+            Form::Markdown => {
+                self.line(&format!("## {heading}"));
+                self.line("");
+            }
+        }
+    }
+
+    fn item(&mut self, item: &str) {
+        match self.form {
+            Form::Lines => self.line(&format!("  {item}")),
+            Form::Markdown => self.line(&format!("- {item}")),
+        }
+    }
+
+    /// What belongs to the item before.
+    fn below(&mut self, line: &str) {
+        match self.form {
+            Form::Lines => self.line(&format!("      {line}")),
+            Form::Markdown => self.line(&format!("  - {line}")),
+        }
+    }
+
+    /// Lines whose columns matter.
+    fn columns(&mut self, lines: &[String]) {
+        let indent = if self.form == Form::Markdown { "    " } else { "  " };
+        for line in lines {
+            self.line(&format!("{indent}{line}"));
+        }
+    }
+
+    /// A text in which there may be anything.
+    fn prose(&self, text: &str) -> String {
+        match self.form {
+            Form::Lines => text.to_owned(),
+            Form::Markdown => escaped(text),
+        }
+    }
+
+    /// A name, or what to type.
+    fn code(&self, text: &str) -> String {
+        match self.form {
+            Form::Lines => text.to_owned(),
+            Form::Markdown => code_span(text),
+        }
+    }
+}
+
+/// So that Markdown shows these letters and does nothing about them.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if matches!(letter, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '#' | '$') {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
+/// Marks that are longer than any within.
+fn code_span(text: &str) -> String {
+    let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
+    let marks = "`".repeat(longest + 1);
+    let space = if text.is_empty() || text.starts_with('`') || text.ends_with('`') { " " } else { "" };
+    format!("{marks}{space}{text}{space}{marks}")
+}
+
+fn head(sheet: &mut Sheet, story: &Story) {
+    sheet.title(&story.summary);
+    if sheet.form == Form::Markdown {
+        sheet.line("");
+    }
+    let mut facts = vec![format!("incident {}", story.id), story.outcome.to_string()];
+    facts.extend(story.exit_code.map(|code| format!("exit code {code}")));
+    facts.push(format!("began {} UTC", day_and_clock(&story.began)));
+    facts.extend(story.duration().map(|span| format!("lasted {}", Span(span))));
+    facts.extend(story.peak().map(|sample| format!("at the most {}", level(&sample))));
+    let facts = sheet.prose(&facts.join(", "));
+    sheet.line(&facts);
+}
+
+fn who_grew(sheet: &mut Sheet, story: &Story) {
+    sheet.heading("Who grew");
+    let Some(evidence) = &story.evidence else {
+        sheet.item("Nobody was looked into in this incident.");
+        return;
+    };
+    let place = match evidence.growth {
+        Some(growth) => format!("{} in {}: {}", signed(growth), Span(evidence.span), evidence.place),
+        None => format!("In use: {}", evidence.place),
+    };
+    let place = sheet.prose(&place);
+    sheet.item(&place);
+    if !evidence.is_conclusive && evidence.growth.is_some() && !evidence.suspects.is_empty() {
+        sheet.item("Nothing of it explains enough to be called the cause.");
+    }
+    for suspect in &evidence.suspects {
+        let amount = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), signed);
+        let what = sheet.code(&suspect.what);
+        let place = sheet.prose(&about(suspect));
+        let amount = if sheet.form == Form::Lines { format!("{amount:>11}") } else { format!("**{amount}**") };
+        sheet.item(&format!("{amount}  {what}, {place}"));
+        if let Some(path) = path(evidence, suspect) {
+            sheet.below(&path);
+        }
+    }
+}
+
+fn about(suspect: &Suspect) -> String {
+    let mut text = suspect.place.to_string();
+    if let Some(who) = &suspect.process {
+        text.push_str(&format!(", {} {}", who.comm, who.pid));
+    }
+    if let Some(count) = suspect.count {
+        text.push_str(&format!(", {count} of them"));
+    }
+    if let Some(more) = suspect.count_growth {
+        text.push_str(&format!(" ({more:+})"));
+    }
+    if let Some(rate) = suspect.rate {
+        text.push_str(&format!(", {}", Rate(rate)));
+    }
+    if let Some(up_to) = suspect.up_to {
+        text.push_str(&format!(", with what they refer to up to {}", Size(up_to)));
+    }
+    text
+}
+
+/// `baseline 20 MiB → trace 118 MiB → capture 168 MiB`.
+fn path(evidence: &Evidence, suspect: &Suspect) -> Option<String> {
+    if evidence.looks.len() < 2 || suspect.sizes.len() < 2 {
+        return None;
+    }
+    let told = evidence.looks.iter().zip(&suspect.sizes).map(|(look, size)| {
+        let size = size.map_or_else(|| "not known".to_owned(), |bytes| Size(bytes).to_string());
+        format!("{} {} {size}", stage_name(&look.stage), clock_of(&look.at))
+    });
+    Some(told.collect::<Vec<_>>().join(" → "))
+}
+
+fn what_next(sheet: &mut Sheet, story: &Story) {
+    sheet.heading("What next");
+    for step in next::steps(story) {
+        let code = step.code.map(|code| format!(" {}", sheet.code(&code))).unwrap_or_default();
+        sheet.item(&format!("{}{code}", step.text));
+    }
+}
+
+fn memory(sheet: &mut Sheet, story: &Story) {
+    let series = Series::of(story);
+    sheet.heading("Memory");
+    if series.points.is_empty() {
+        sheet.item("No sample was noted.");
+        return;
+    }
+    let max = series.height().max(1);
+    let half = SAMPLES / 2;
+    let left_out = series.points.len().saturating_sub(SAMPLES);
+    let mut lines = Vec::new();
+    for (index, point) in series.points.iter().enumerate() {
+        if left_out > 0 && (half..half + left_out).contains(&index) {
+            if index == half {
+                lines.push(format!("… {left_out} more"));
+            }
+            continue;
+        }
+        let whole = point.limit.unwrap_or(max).max(1);
+        let share = point.gauged.last as f64 / whole as f64;
+        let filled = ((share * BAR as f64) as usize).min(BAR);
+        let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
+        let share = point.limit.map_or_else(String::new, |_| format!("{:.0}%", share * 100.0));
+        let (clock, size) = (story.clock(point.seconds), Size(point.gauged.last).to_string());
+        lines.push(format!("{clock:8} {size:>9} {share:>5} {bar}"));
+    }
+    if let Some(limit) = series.limit() {
+        lines.push(format!("{:8} {:>9}", "limit", Size(limit).to_string()));
+    }
+    sheet.columns(&lines);
+}
+
+fn processes(sheet: &mut Sheet, story: &Story) {
+    let tree = Tree::of(story);
+    if tree.rows.is_empty() {
+        return;
+    }
+    sheet.heading("Processes");
+    let is_compared = tree.moments.len() > 1;
+    let mut head: String = tree.moments.iter().map(|moment| format!("{:>11}", moment.stage)).collect();
+    if is_compared {
+        head.push_str(&format!("{:>12}", "growth"));
+    }
+    let mut lines = vec![head];
+    for row in &tree.rows {
+        let size = |size: &Option<u64>| size.map_or_else(|| "–".to_owned(), |bytes| Size(bytes).to_string());
+        let mut line: String = row.sizes.iter().map(|bytes| format!("{:>11}", size(bytes))).collect();
+        if is_compared {
+            line.push_str(&format!("{:>12}", row.growth().map_or_else(|| "–".to_owned(), signed)));
+        }
+        lines.push(format!("{line}  {}{} {}", "  ".repeat(row.depth.min(8)), row.name, row.pid));
+    }
+    if tree.others > 0 {
+        lines.push(format!("and {} more", tree.others));
+    }
+    sheet.columns(&lines);
+}
+
+fn what_happened(sheet: &mut Sheet, story: &Story) {
+    sheet.heading("What happened");
+    let events = events(story);
+    let half = EVENTS / 2;
+    let left_out = events.len().saturating_sub(EVENTS);
+    for (index, event) in events.iter().enumerate() {
+        if left_out > 0 && (half..half + left_out).contains(&index) {
+            if index == half {
+                sheet.item(&format!("… {left_out} more"));
+            }
+            continue;
+        }
+        let sentence = sheet.prose(&event.sentence);
+        sheet.item(&format!("{} {sentence}", event.clock));
+    }
+    if story.brakes.times > 0 {
+        let stopped = Span(Duration::try_from_secs_f64(story.brakes.stopped).unwrap_or_default());
+        sheet.item(&format!("To be looked at, the app was stopped {} times, for {stopped} in all", story.brakes.times));
+    }
+}
+
+fn not_done(sheet: &mut Sheet, story: &Story) {
+    sheet.heading("What was not done, and why");
+    if story.not_done.is_empty() {
+        sheet.item("Nothing that was called for was left out.");
+    }
+    for undone in &story.not_done {
+        let text = sheet.prose(&undone.text);
+        sheet.item(format!("{} {text}", clock_of(&undone.at)).trim_start());
+    }
+}
+
+fn artifacts(sheet: &mut Sheet, story: &Story) {
+    sheet.heading("Files, and how to open them");
+    if story.artifacts.is_empty() {
+        sheet.item("There are none.");
+    }
+    for file in &story.artifacts {
+        let opening = open::of(&file.file);
+        let name = sheet.code(&file.file);
+        sheet.item(&format!("{name}: {}, {}", Size(file.bytes), opening.what));
+        if !file.sha256.is_empty() {
+            let digest = sheet.code(&file.sha256);
+            sheet.below(&format!("SHA-256 {digest}"));
+        }
+        if !opening.how.is_empty() {
+            let how = sheet.prose(opening.how);
+            sheet.below(&how);
+        }
+        if !opening.command.is_empty() {
+            let command = sheet.code(&opening.command);
+            sheet.below(&command);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markdown_shows_what_stands_there_and_does_nothing() {
+        assert_eq!(escaped("<b>[x](y) *a* | #1"), "\\<b\\>\\[x\\](y) \\*a\\* \\| \\#1");
+        for (text, span) in [("a", "`a`"), ("", "`  `"), ("a`b", "``a`b``"), ("``", "``` `` ```"), ("<i>", "`<i>`")] {
+            assert_eq!(code_span(text), span);
+        }
+    }
+}
