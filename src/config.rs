@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::settings::{GaugeKind, Leftovers, Stage, StopWhen, Thresholds};
+use crate::engine::settings::{GaugeKind, Leftovers, OnLeak, Stage, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
 /// A command of the user's that runs when a stage begins.
@@ -153,6 +153,8 @@ pub struct Config {
     pub keeping: Keeping,
     /// `--baseline-after`.
     pub baseline_after: Duration,
+    /// `--on-leak`.
+    pub on_leak: OnLeak,
     /// `--helpers`.
     pub helpers: Helpers,
     /// `--traceback-frames`.

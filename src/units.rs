@@ -49,7 +49,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// A time: `35 ms`, `1.2 s`, `4 min 10 s`, `2 h 5 min`.
+/// A time: `35 ms`, `1.2 s`, `4 min 10 s`, `2 h 5 min`, `3 d 7 h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -65,8 +65,10 @@ impl fmt::Display for Span {
             if self.0.subsec_nanos() == 0 { write!(out, "{whole} s") } else { write!(out, "{seconds:.1} s") }
         } else if whole < 3600 {
             write!(out, "{} min {} s", whole / 60, whole % 60)
-        } else {
+        } else if whole < 2 * 86400 {
             write!(out, "{} h {} min", whole / 3600, whole / 60 % 60)
+        } else {
+            write!(out, "{} d {} h", whole / 86400, whole / 3600 % 24)
         }
     }
 }
@@ -110,6 +112,8 @@ mod tests {
             (Duration::from_secs(10), "10 s"),
             (Duration::from_secs(250), "4 min 10 s"),
             (Duration::from_secs(7500), "2 h 5 min"),
+            (Duration::from_secs(86400), "24 h 0 min"),
+            (Duration::from_secs(3 * 86400 + 7 * 3600 + 59), "3 d 7 h"),
         ] {
             assert_eq!(Span(span).to_string(), text);
         }

@@ -244,6 +244,13 @@ flags! {
         detail: "A time at which the app is usually up and steady. If memory reaches the trace stage before, that look is the \
                  first.",
     };
+    ON_LEAK Flag {
+        long: "on-leak", short: None, takes: Takes::Value("notice|capture"), default: "notice", heading: Heading::Evidence,
+        brief: "what follows when memory is found to leak",
+        detail: "memini follows the trend over an hour to five days and logs the verdict: steady, growing or leak. capture also \
+                 looks at the processes when it is leak, or growing with less than a day to the limit. A verdict alone never stops \
+                 the app.",
+    };
     HEAVY Flag {
         long: "heavy", short: None, takes: Takes::Value("auto|off|on"), default: "auto", heading: Heading::Evidence,
         brief: "heap dumps of JVMs at the capture stage",

@@ -41,7 +41,7 @@ Hooks:
 
   {pid}     the app's process id            {usage}   bytes in use
   {dir}     the folder of this incident     {limit}   bytes that may be in use
-  {stage}   the stage that begins           {reason}  threshold, urgent, floor or level
+  {stage}   the stage that begins           {reason}  threshold, urgent, leak, floor, level
 
   The same is in the hook's environment as MEMINI_PID and so on. Left alone are ${pid}, which is
   a shell's, and braces around anything but one word; {{pid}} stands for {pid} itself.

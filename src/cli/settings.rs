@@ -9,7 +9,7 @@ use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
 use crate::config::{Config, Form, Heavy, Helpers, Keeping, LogFormat, When};
-use crate::engine::settings::{GaugeKind, Leftovers, StopWhen, Thresholds};
+use crate::engine::settings::{GaugeKind, Leftovers, OnLeak, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
 const STOP_WHEN: [(&str, StopWhen); 2] = [("urgent", StopWhen::Urgent), ("level", StopWhen::Level)];
@@ -18,6 +18,8 @@ const GAUGES: [(&str, GaugeKind); 3] =
     [("unreclaimable", GaugeKind::Unreclaimable), ("working-set", GaugeKind::WorkingSet), ("usage", GaugeKind::Usage)];
 
 const HEAVY: [(&str, When); 3] = [("auto", When::Auto), ("off", When::Off), ("on", When::On)];
+
+const ON_LEAK: [(&str, OnLeak); 2] = [("notice", OnLeak::Notice), ("capture", OnLeak::Capture)];
 
 const LEFTOVERS: [(&str, Leftovers); 3] =
     [("kill", Leftovers::Kill), ("term", Leftovers::Term), ("wait", Leftovers::Wait)];
@@ -60,6 +62,7 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
             free: values.one(&flags::KEEP_FREE, units::size_or_none)?,
         },
         baseline_after: values.one(&flags::BASELINE_AFTER, units::duration)?,
+        on_leak: values.one(&flags::ON_LEAK, |text| units::choice(text, &ON_LEAK))?,
         helpers: values.one(&flags::HELPERS, |text| units::choice(text, &HELPERS))?,
         traceback_frames: values.one(&flags::TRACEBACK_FRAMES, units::frames)?,
         hook_timeout: values.one(&flags::HOOK_TIMEOUT, units::positive_duration)?,

@@ -98,6 +98,7 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("max-total", "1GiB", |config| config.keeping.total.to_string(), "1073741824"),
     ("keep-free", "0", |config| config.keeping.free.to_string(), "0"),
     ("baseline-after", "1min", |config| format!("{:?}", config.baseline_after), "60s"),
+    ("on-leak", "capture", |config| format!("{:?}", config.on_leak), "Capture"),
     ("helpers", "python", |config| format!("{:?}", config.helpers), "Helpers { python: true }"),
     ("traceback-frames", "7", |config| config.traceback_frames.to_string(), "7"),
     ("dir", "/a/./b/", |config| format!("{:?}", config.dir), r#""/a/b""#),

@@ -14,6 +14,7 @@ use crate::cli::{check_ascending, check_dir};
 use crate::config::{Config, Hook};
 use crate::engine::Engine;
 use crate::engine::settings::{Settings, Stage, StopWhen, Threshold};
+use crate::engine::trend;
 use crate::injected;
 use crate::supervisor::app::App;
 use crate::supervisor::watch::Watch;
@@ -214,6 +215,8 @@ fn settings(config: &Config, watch: bool, reading_pause: Duration) -> Settings {
         hooks: config.hooks.iter().map(|hook| hook.stage).collect(),
         evidence: config.capture.is_some(),
         baseline_after: config.baseline_after,
+        on_leak: config.on_leak,
+        trend_unit: trend::UNIT,
         hook_timeout: config.hook_timeout,
         cooldown: config.cooldown,
         max_captures: config.max_captures,

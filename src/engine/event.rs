@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::looks::LastLooks;
 use super::settings::Stage;
+use super::trend::Verdict;
 use crate::cgroup::reading::{Reading, Stat};
 pub use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
@@ -149,6 +150,8 @@ pub enum Command {
 pub enum StopReason {
     /// At the present rate the limit is nearer than the grace period plus 5 s.
     Urgent,
+    /// It leaks, and nothing will make it better.
+    Leak,
     /// Too little room is left to shut down in.
     Floor,
     /// The user wants the plain threshold.
@@ -300,6 +303,18 @@ pub enum Note {
         /// After this long.
         #[serde(serialize_with = "seconds")]
         after: Duration,
+    },
+    /// What the trend says has changed.
+    Verdict {
+        /// What it says now.
+        verdict: Verdict,
+        /// What it said before.
+        from: Verdict,
+        /// How much time it looks back on.
+        #[serde(serialize_with = "seconds")]
+        horizon: Duration,
+        /// What was seen; rate and time to the limit are those over the horizon.
+        sample: Sample,
     },
     /// The limit changed.
     LimitChanged {

@@ -297,6 +297,12 @@ impl Levels {
         self.tracks().iter().min_by_key(room).map_or(0, |track| track.seen.gauged)
     }
 
+    /// What the app's own level holds, if it was measured: its group, or its tree of processes.
+    pub fn own(&self) -> Option<u64> {
+        let own = self.tracks().first().filter(|track| matches!(track.seen.scope, Scope::Own | Scope::Tree))?;
+        own.seen.exact.then_some(own.seen.gauged)
+    }
+
     /// Whether any level may have reached a stage, as far as its usage tells.
     pub fn are_high(&self) -> bool {
         self.tracks().iter().any(Track::is_high)

@@ -1,9 +1,8 @@
 //! The engine decides. It is pure: no system call, no clock, no file; time and events come in, commands go out.
 //!
 //! An event goes one way: readings to [`watch`], which gauges them ([`levels`], [`gauge`], [`rate`]), finds the stage
-//! ([`ladder`]), runs what belongs to it ([`captures`], [`hooks`], [`evidence`]) and asks whether the app must leave
-//! ([`urgency`]); then
-//! [`stop`] leads it out. The app's end goes to [`leaving`].
+//! ([`ladder`]), follows the [`trend`] ([`leak`]), runs what belongs to the stage ([`captures`], [`hooks`], [`evidence`]) and asks
+//! whether the app must leave ([`urgency`]); then [`stop`] leads it out. The app's end goes to [`leaving`].
 #![forbid(unsafe_code)]
 #![deny(
     clippy::unwrap_used,
@@ -32,6 +31,7 @@ pub mod gauge;
 mod hooks;
 mod ladder;
 mod late;
+mod leak;
 mod leaving;
 mod levels;
 pub mod looks;
@@ -46,6 +46,7 @@ mod simulator;
 mod stop;
 mod thrash;
 pub mod time;
+pub mod trend;
 mod urgency;
 mod watch;
 

@@ -6,11 +6,12 @@ use proptest::prelude::*;
 
 use super::Engine;
 use super::brake::LONGEST_STOP;
-use super::event::{Command, Event, Exit, HookEnd, Note, Run, Sample};
+use super::event::{Command, Event, Exit, HookEnd, Note, Run, Sample, StopReason};
 use super::ladder::Steps;
-use super::settings::{GaugeKind, Leftovers, Settings, Stage, StopWhen, Threshold, Thresholds};
+use super::settings::{GaugeKind, Leftovers, OnLeak, Settings, Stage, StopWhen, Threshold, Thresholds};
 use super::simulator::{MIB, Memory, World};
 use super::time::Moment;
+use super::trend::Verdict;
 use crate::cgroup::reading::{Events, Level, Reading, Scope, Stat};
 use crate::sys::signal::Signal;
 
@@ -23,6 +24,7 @@ pub struct Laws {
     stage: Stage,
     incident: bool,
     ballast: bool,
+    verdict: Verdict,
     stopping: bool,
     doomed: bool,
     exited: bool,
@@ -46,6 +48,7 @@ impl Laws {
             stage: Stage::Normal,
             incident: false,
             ballast: false,
+            verdict: Verdict::Steady,
             stopping: false,
             doomed: false,
             exited: false,
@@ -203,7 +206,13 @@ impl Laws {
                 assert!(!flaps, "{from} ends within its hysteresis: {sample:?}");
                 self.stage = *stage;
             }
-            Note::Stopping { sample, .. } => {
+            Note::Verdict { verdict, from, sample, .. } => {
+                assert!(*from == self.verdict && *verdict != self.verdict && !self.exited);
+                assert_eq!(sample.rate > 0.0, *verdict > Verdict::Steady, "{note:?}");
+                self.verdict = *verdict;
+            }
+            Note::Stopping { sample, reason } => {
+                assert!(*reason != StopReason::Leak || self.verdict == Verdict::Leak);
                 assert!(!self.stopping || self.settings.dry_run, "stopped twice");
                 assert!(self.is_above(Stage::Stop, sample), "stopped below the threshold: {sample:?}");
                 self.stopping = !self.settings.dry_run;
@@ -388,6 +397,8 @@ prop_compose! {
         cores in 0u32..20,
         evidence in proptest::bool::weighted(0.7),
         baseline_after in 0u64..400,
+        looks_early in any::<bool>(),
+        trend_millis in prop_oneof![Just(60_000u64), 1u64..20_000],
     ) -> Settings {
         Settings {
             watch,
@@ -404,6 +415,8 @@ prop_compose! {
             brake,
             evidence,
             baseline_after: Duration::from_secs(baseline_after),
+            on_leak: if looks_early { OnLeak::Capture } else { OnLeak::Notice },
+            trend_unit: Duration::from_millis(trend_millis),
             cores,
             ..Settings::default()
         }

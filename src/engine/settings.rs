@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
+use super::trend::UNIT;
 use crate::units::ExactSize;
 
 /// How far up the ladder: DESIGN's words, in order.
@@ -149,6 +150,16 @@ pub enum GaugeKind {
     Usage,
 }
 
+/// What follows when memory is found to leak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnLeak {
+    /// A line in the log.
+    #[default]
+    Notice,
+    /// Also a look at the processes, long before any stage calls for one.
+    Capture,
+}
+
 /// What happens to processes that outlive the app.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leftovers {
@@ -180,6 +191,10 @@ pub struct Settings {
     pub evidence: bool,
     /// When the first of it is taken, to compare the later with: at a time at which the app is usually up.
     pub baseline_after: Duration,
+    /// What follows when memory is found to leak.
+    pub on_leak: OnLeak,
+    /// The shortest span of the trend; all others are multiples of it. Only tests have another.
+    pub trend_unit: Duration,
     /// How long a hook may run.
     pub hook_timeout: Duration,
     /// The least time between the beginnings of two captures.
@@ -226,6 +241,8 @@ impl Default for Settings {
             hooks: Vec::new(),
             evidence: false,
             baseline_after: Duration::from_secs(300),
+            on_leak: OnLeak::default(),
+            trend_unit: UNIT,
             hook_timeout: Duration::from_secs(30),
             cooldown: Duration::from_secs(300),
             max_captures: 3,

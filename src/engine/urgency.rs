@@ -71,8 +71,8 @@ pub struct Urgency {
 }
 
 impl Urgency {
-    /// Whether the app must be stopped now. Below the stop threshold it never must.
-    pub fn need(&mut self, now: Moment, view: &View, settings: &Settings) -> Need {
+    /// Whether the app must be stopped now. Below the stop threshold it never must. `leaks`: the trend says so.
+    pub fn need(&mut self, now: Moment, view: &View, leaks: bool, settings: &Settings) -> Need {
         let may = view.reached >= Stage::Stop && view.steps.of(Stage::Stop).is_some();
         let (claim, peak) = (self.claim.take(), self.peak(now, view));
         let (true, Some(limit), Some(room)) = (may, view.sample.limit, view.sample.room) else { return Need::None };
@@ -81,6 +81,10 @@ impl Urgency {
         }
         if room < FLOOR_BYTES.max(limit / FLOOR_SHARE) {
             return Need::Stop(StopReason::Floor);
+        }
+        // Where an ancestor's limit counts, its height is the neighbours' as well.
+        if leaks && !matches!(view.level.scope, Scope::Ancestor(_)) {
+            return Need::Stop(StopReason::Leak);
         }
         let enough = settings.grace.saturating_add(MARGIN).as_secs_f64();
         if view.sample.time_to_limit.is_none_or(|seconds| seconds >= enough) {
@@ -202,7 +206,7 @@ mod tests {
 
     fn needs(views: &[(u64, View)]) -> Vec<Need> {
         let mut urgency = Urgency::default();
-        views.iter().map(|(millis, view)| urgency.need(at(*millis), view, &Settings::default())).collect()
+        views.iter().map(|(millis, view)| urgency.need(at(*millis), view, false, &Settings::default())).collect()
     }
 
     #[test]
@@ -211,7 +215,7 @@ mod tests {
         for settings in [Settings::default(), level] {
             let mut urgency = Urgency::default();
             for millis in [0, 1000, 2000] {
-                assert_eq!(urgency.need(at(millis), &view(919, 9e9), &settings), Need::None);
+                assert_eq!(urgency.need(at(millis), &view(919, 9e9), true, &settings), Need::None);
                 assert!(!must_kill(&view(969, 9e9), &settings, Some(Duration::from_secs(9))));
             }
         }
@@ -263,12 +267,16 @@ mod tests {
     fn a_step_is_no_growth_whatever_the_averages_say() {
         let mut urgency = Urgency::default();
         for millis in 0..60_000 {
-            let need =
-                urgency.need(at(millis), &view(930, 400.0 * (-(millis as f64) / 30_000.0).exp()), &Settings::default());
+            let need = urgency.need(
+                at(millis),
+                &view(930, 400.0 * (-(millis as f64) / 30_000.0).exp()),
+                false,
+                &Settings::default(),
+            );
             assert!(!matches!(need, Need::Stop(_)), "{millis}");
         }
         assert!(urgency.deadline().is_some());
-        assert_eq!(urgency.need(at(61_000), &view(930, 1.0), &Settings::default()), Need::None);
+        assert_eq!(urgency.need(at(61_000), &view(930, 1.0), false, &Settings::default()), Need::None);
         assert_eq!(urgency.deadline(), None);
     }
 
@@ -278,11 +286,12 @@ mod tests {
         let mut urgency = Urgency::default();
         for tenth in 0..3000 {
             let tooth = if tenth == 0 { 10 } else { tenth % 11 };
-            let need = urgency.need(at(tenth * 100), &view(910 + 4 * tooth, 40.0), &Settings::default());
+            let need = urgency.need(at(tenth * 100), &view(910 + 4 * tooth, 40.0), false, &Settings::default());
             assert!(!matches!(need, Need::Stop(_)), "{tenth}");
         }
-        let needs = [0, 100, 200]
-            .map(|millis| urgency.need(at(300_000 + millis), &view(951 + millis / 25, 40.0), &Settings::default()));
+        let needs = [0, 100, 200].map(|millis| {
+            urgency.need(at(300_000 + millis), &view(951 + millis / 25, 40.0), false, &Settings::default())
+        });
         assert_eq!(needs, [Need::Wait, Need::Wait, Need::Stop(StopReason::Urgent)]);
     }
 
@@ -311,6 +320,16 @@ mod tests {
     }
 
     #[test]
+    fn above_the_stop_threshold_a_leak_is_reason_enough() {
+        let need = |view: &View| Urgency::default().need(at(0), view, true, &Settings::default());
+        assert_eq!(need(&view(920, 0.0)), Need::Stop(StopReason::Leak));
+        assert_eq!(need(&view(919, 0.0)), Need::None);
+        let mut of_all = view(920, 0.0);
+        of_all.level.scope = Scope::Ancestor(1);
+        assert_eq!(need(&of_all), Need::None, "who knows whose growth that is");
+    }
+
+    #[test]
     fn too_little_room_is_reason_enough_at_once() {
         assert_eq!(needs(&[(0, view(981, 0.0))]), [Need::Stop(StopReason::Floor)]);
         assert_eq!(needs(&[(0, view(980, 0.0))]), [Need::None]);
@@ -319,7 +338,7 @@ mod tests {
     #[test]
     fn the_plain_threshold_is_for_those_who_want_it() {
         let settings = Settings { stop_when: StopWhen::Level, ..Settings::default() };
-        assert_eq!(Urgency::default().need(at(0), &view(920, -1.0), &settings), Need::Stop(StopReason::Level));
+        assert_eq!(Urgency::default().need(at(0), &view(920, -1.0), false, &settings), Need::Stop(StopReason::Level));
         assert!(must_kill(&view(970, -1.0), &settings, None));
     }
 
@@ -329,7 +348,7 @@ mod tests {
         let mut thresholds = Settings::default().thresholds;
         thresholds.stop = crate::engine::settings::Threshold::Off;
         (view.steps, _) = Steps::resolve(&thresholds, 1000 * MIB);
-        assert_eq!(Urgency::default().need(at(0), &view, &Settings::default()), Need::None);
+        assert_eq!(Urgency::default().need(at(0), &view, true, &Settings::default()), Need::None);
     }
 
     #[test]

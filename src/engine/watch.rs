@@ -9,10 +9,12 @@ use super::event::{Command, Note};
 use super::evidence::Due;
 use super::hooks::Work;
 use super::late::Lateness;
+use super::leak::Early;
 use super::levels::{Levels, View};
 use super::settings::{Settings, Stage};
 use super::thrash::Thrash;
 use super::time::Moment;
+use super::trend::{Trend, Verdict};
 use super::urgency::{Need, Urgency};
 use super::{Engine, Phase};
 use crate::cgroup::reading::Reading;
@@ -49,6 +51,8 @@ pub(super) struct Watch {
     pub(super) kill: Ration,
     /// The evidence that is still to be taken.
     pub(super) due: Due,
+    pub(super) trend: Trend,
+    pub(super) early: Early,
     urgency: Urgency,
     thrash: Thrash,
     /// In a dry run: when it was last said that the app would be stopped.
@@ -94,6 +98,8 @@ impl Watch {
             captures: Captures::default(),
             kill: Ration::default(),
             due: Due::default(),
+            trend: Trend::new(settings.trend_unit),
+            early: Early::default(),
             urgency: Urgency::default(),
             thrash: Thrash::default(),
             pretended: None,
@@ -260,6 +266,7 @@ impl Engine {
         let thrashing = self.watch.notice_thrashing(self.now, &view, reading.pressure_full_avg10, &self.settings);
         commands.extend(thrashing.map(Command::Note));
         self.climb(&view, commands);
+        self.follow(&view, commands);
         self.take_ballast(&view, commands);
         match self.phase {
             Phase::Stopping(stop) => self.reconsider(stop, &view, commands),
@@ -288,7 +295,7 @@ impl Engine {
         }
     }
 
-    fn open(&mut self, commands: &mut Vec<Command>) {
+    pub(super) fn open(&mut self, commands: &mut Vec<Command>) {
         if self.watch.incident == Incident::None {
             self.watch.trace.renew();
             self.watch.captures.renew();
@@ -328,7 +335,8 @@ impl Engine {
             self.watch.kill.spend(self.now);
             self.run_hooks(Stage::Kill, commands);
         }
-        match self.watch.urgency.need(self.now, view, &self.settings) {
+        let leaks = self.watch.trend.verdict() == Verdict::Leak;
+        match self.watch.urgency.need(self.now, view, leaks, &self.settings) {
             Need::Stop(reason) => self.stop(reason, view, first, commands),
             Need::Wait => self.watch.schedule(self.now),
             Need::None => self.tell_calm(view, commands),

@@ -260,9 +260,13 @@ impl Record {
     /// The first line.
     pub fn headline(&self) -> String {
         let command = self.command();
-        let measure = measure(self.decisive());
         let reason = self.all("stopping").last().map_or("", |entry| reason(text_of(entry, "reason")));
-        match self.outcome() {
+        let outcome = self.outcome();
+        if let ("recovered" | "open", Some((verdict, sample))) = (outcome, self.early_look()) {
+            return format!("the memory of {command} grows, the verdict is {verdict}: {}", measure(sample));
+        }
+        let measure = measure(self.decisive());
+        match outcome {
             "oom-killed" => format!("the kernel's OOM killer killed {command}: {measure}"),
             "killed" if self.has("killing") => {
                 format!("memini killed {command} before the limit was reached: {measure}")
@@ -275,6 +279,12 @@ impl Record {
             "recovered" => format!("the memory of {command} was high and went down again: {measure}"),
             _ => format!("the memory of {command} is high: {measure}"),
         }
+    }
+
+    /// What the verdict was and rested on, where growth was looked at before any stage had begun.
+    fn early_look(&self) -> Option<(&str, Option<&Value>)> {
+        let told = self.all("verdict").next().filter(|_| !self.has("stage-began"))?;
+        Some((text_of(told, "verdict"), told.get("sample")))
     }
 
     /// The app's name. Not its arguments: they may hold secrets, and an orchestrator shows the message to more people
@@ -447,6 +457,7 @@ fn round(value: &mut Value) {
 fn reason(name: &str) -> &'static str {
     match name {
         "urgent" => "it would have reached the limit before it could leave",
+        "leak" => "it leaked",
         "floor" => "too little room was left to shut down in",
         "level" => "it was above the stop threshold",
         _ => "its memory was high",
@@ -542,6 +553,17 @@ mod tests {
                 vec![began("trace", 60), began("capture", 80), ("recovered", json!({}))],
                 "recovered",
                 format!("the memory of app was high and went down again: {}", tail(80)),
+            ),
+            (
+                vec![
+                    (
+                        "verdict",
+                        json!({"verdict": "leak", "rate": 1048576, "time_to_limit": 1.2, "sample": sample(40)}),
+                    ),
+                    ("recovered", json!({})),
+                ],
+                "recovered",
+                format!("the memory of app grows, the verdict is leak: {}", tail(40)),
             ),
             (
                 vec![began("capture", 80), began("trace", 70), exited("SIGSEGV", false, false)],

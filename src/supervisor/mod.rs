@@ -876,6 +876,7 @@ impl Supervisor {
                 self.last_sample = *sample;
                 self.reason = match reason {
                     StopReason::Urgent => "urgent",
+                    StopReason::Leak => "leak",
                     StopReason::Floor => "floor",
                     StopReason::Level => "level",
                 };

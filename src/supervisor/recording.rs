@@ -11,7 +11,7 @@ use serde_json::json;
 use super::workers::{Remark, Role, Workers};
 use crate::config::{Config, Helpers};
 use crate::engine::event::{Note, Run};
-use crate::engine::settings::{GaugeKind, Stage, StopWhen};
+use crate::engine::settings::{GaugeKind, OnLeak, Stage, StopWhen};
 use crate::engine::time::Moment;
 use crate::incident;
 use crate::incident::journal::{Journal, Weight};
@@ -206,6 +206,7 @@ impl Recording {
             Note::StageEnded { .. }
             | Note::StopNotNeeded { .. }
             | Note::CaptureSkipped { .. }
+            | Note::Verdict { .. }
             | Note::LimitChanged { .. }
             | Note::Braked { .. }
             | Note::LastLooks { .. }
@@ -390,6 +391,10 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "max_artifact": config.keeping.artifact,
             "max_total": config.keeping.total,
             "keep_free": config.keeping.free,
+            "on_leak": match config.on_leak {
+                OnLeak::Notice => "notice",
+                OnLeak::Capture => "capture",
+            },
             "baseline_after_seconds": config.baseline_after.as_secs_f64(),
             "hook_timeout_seconds": config.hook_timeout.as_secs_f64(),
             "exit_code": config.exit_code,

@@ -8,6 +8,7 @@ use log::Level as Loudness;
 use crate::config::Config;
 use crate::engine::event::{Exit, HookEnd, Note, Sample, StopReason};
 use crate::engine::settings::Stage;
+use crate::engine::trend::Verdict;
 use crate::units::{Rate, Size, Span};
 
 /// A note together with what it takes to name things.
@@ -28,6 +29,7 @@ impl Sentence<'_> {
             | Note::HookEnded { end: HookEnd::Ended(Exit::Code(0)), .. }
             | Note::EvidenceStarted { run: None, .. }
             | Note::LimitChanged { .. }
+            | Note::Verdict { verdict: Verdict::Steady | Verdict::Growing, .. }
             | Note::StopNotNeeded { .. }
             | Note::Braked { .. }
             | Note::LastLooks { .. }
@@ -110,6 +112,13 @@ impl fmt::Display for Sentence<'_> {
             }
             Note::EvidenceCut { after, .. } => {
                 write!(out, "the look at the processes has taken {}, there is no more time: it is cut", Span(*after))
+            }
+            Note::Verdict { verdict: Verdict::Steady, from, sample, .. } => {
+                write!(out, "the verdict is steady again, after {}: memory is at {}", from.name(), Level(sample))
+            }
+            Note::Verdict { verdict, horizon, sample, .. } => {
+                let (verdict, horizon) = (verdict.name(), Span(*horizon));
+                write!(out, "the verdict is {verdict} over {horizon}: memory is at {}", Measure(sample))
             }
             Note::LimitChanged { from, to } => {
                 write!(out, "the limit changed from {} to {}", Limit(*from), Limit(*to))
@@ -212,6 +221,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self.0 {
             StopReason::Urgent => "it would reach the limit before it could leave",
+            StopReason::Leak => "it leaks",
             StopReason::Floor => "too little room is left to shut down in",
             StopReason::Level => "it is above the stop threshold",
         })
