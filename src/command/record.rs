@@ -11,7 +11,7 @@ use crate::capture::snapshot::Composition;
 use crate::capture::suspects::Findings;
 use crate::config::Keeping;
 use crate::incident::folder::Folder;
-use crate::incident::record::{Artifact, Found, Record};
+use crate::incident::record::{Found, Record};
 use crate::incident::{digest, report, retention};
 use crate::supervisor::report::Report;
 
@@ -20,9 +20,6 @@ const LONGEST_EVIDENCE: u64 = 8 << 20;
 
 /// How many of them are.
 const MOST_EVIDENCE: usize = 8;
-
-/// How much of the artifacts a record may read for their digests: at the end PID 1 waits for it. Bytes.
-const MOST_DIGESTED: u64 = 32 << 20;
 
 /// What the report needs, in the app's group. Measured with a journal that is full, and rounded up. Bytes.
 const COST_OF_REPORT: u64 = 8 << 20;
@@ -63,10 +60,8 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     let mut written = None;
     let record = match opened {
         Ok((artifacts, folder)) => {
-            let files = artifacts.files().into_iter();
-            let files = files.map(|(name, bytes)| Artifact { name, bytes, sha256: None }).collect();
-            let mut record = Record::new(journal, lost, files);
-            add_digests(&mut record, &artifacts);
+            let mut record = Record::new(journal, lost, Vec::new());
+            record.keep(digest::artifacts(&artifacts, |name, bytes| record.told_digest(name, bytes)));
             if let Some(found) = best(&record, folder.path()) {
                 record.tell(found);
             }
@@ -99,26 +94,8 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     }
 }
 
-/// What workers have told of, and of the rest what is small, the smallest first. What lacks one is digested by who reads it.
-fn add_digests(record: &mut Record, folder: &Folder) {
-    let mut files: Vec<Artifact> = record.artifacts_mut().to_vec();
-    files.sort_by_key(|file| file.bytes);
-    let mut left = MOST_DIGESTED;
-    for file in &mut files {
-        file.sha256 = record.told_digest(&file.name, file.bytes).map(str::to_owned);
-        // One that is not whole may change.
-        if file.sha256.is_some() || file.name.ends_with(".partial") || file.bytes > left {
-            continue;
-        }
-        left = left.saturating_sub(file.bytes);
-        file.sha256 = folder.open(&file.name).and_then(digest::of).ok();
-    }
-    files.sort_by(|one, other| one.name.cmp(&other.name));
-    record.artifacts_mut().clone_from_slice(&files);
-}
-
 /// The report for people. It can be had at any time of `memini report`: what speaks against it now is no great loss.
-fn write_report(folder: &Folder, json: &str) {
+pub(super) fn write_report(folder: &Folder, json: &str) {
     let has_room = super::capture::composition().is_none_or(|Composition { usage, limit, clean, .. }| {
         limit.is_none_or(|limit| limit.saturating_sub(usage.saturating_sub(clean)) >= COST_OF_REPORT)
     });

@@ -15,7 +15,7 @@ use crate::cgroup::choose;
 use crate::config::Keeping;
 use crate::incident::folder::Folder;
 use crate::incident::record::{self, Record};
-use crate::incident::retention;
+use crate::incident::{digest, retention};
 use crate::recorder::ending::{Ending, Now, Obituary};
 use crate::recorder::format::Layout;
 use crate::recorder::reader::History;
@@ -135,10 +135,14 @@ fn keep(dir: &Path, history: &History, file: &File, obituary: &Obituary<'_>) -> 
         Report::Warning(&format!("cannot write {}: {error}; the run's history is not kept", path.display())).send();
     }
     let text = match open_record(&folder) {
-        Some(record) => record::complete(record, &obituary.last_entries(), &artifacts.files()),
-        None => Record::new(&obituary.journal(&name), 0, artifacts.files()).json(),
+        Some(record) => {
+            let files = digest::artifacts(&artifacts, |name, bytes| record::digest_in(&record, name, bytes));
+            record::complete(record.clone(), &obituary.last_entries(), &files)
+        }
+        None => Record::new(&obituary.journal(&name), 0, digest::artifacts(&artifacts, |_, _| None)).json(),
     };
     folder.replace("incident.json", text.as_bytes()).map_err(|error| error.to_string())?;
+    super::record::write_report(&folder, &text);
     Ok((name, folder.path().display().to_string()))
 }
 

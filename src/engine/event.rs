@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::looks::LastLooks;
 use super::settings::Stage;
-use super::trend::Verdict;
+use super::trend::{Trending, Verdict};
 use crate::cgroup::reading::{Reading, Stat};
 pub use crate::sys::process::Exit;
 use crate::sys::signal::Signal;
@@ -193,6 +193,8 @@ pub struct Glimpse {
     pub rate: f64,
     /// Where the bytes are, if it was read.
     pub stat: Option<Stat>,
+    /// What the trend says.
+    pub trending: Trending,
 }
 
 /// Something worth a line in the log and a place on the timeline.

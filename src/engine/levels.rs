@@ -11,6 +11,7 @@ use super::peak::Peak;
 use super::rate::{Burst, Rates, seconds_until};
 use super::settings::{Settings, Stage};
 use super::time::Moment;
+use super::trend::Trending;
 use crate::cgroup::reading::{Level, MAX_LEVELS, Reading, Scope};
 
 /// Near the end: within a tenth of the limit of the stop or kill threshold.
@@ -284,6 +285,7 @@ impl Levels {
             swap: seen.usage.saturating_sub(seen.memory),
             rate: track.rates.steady(),
             stat: seen.stat,
+            trending: Trending::default(),
         })
     }
 

@@ -178,7 +178,9 @@ impl Engine {
 
     /// What the last reading showed. `None` before the first one, and where memory decides nothing any more.
     pub fn look(&self) -> Option<Glimpse> {
-        self.watches().then(|| self.watch.levels.look()).flatten()
+        let look = self.watches().then(|| self.watch.levels.look()).flatten()?;
+        let room = look.limit.map(|limit| limit.saturating_sub(look.usage));
+        Some(Glimpse { trending: self.watch.trend.trending(room), ..look })
     }
 
     /// Whether growth that cannot be followed is to be braked, where that can be done.

@@ -6,6 +6,8 @@ use std::os::fd::AsFd;
 
 use sha2::{Digest, Sha256};
 
+use super::folder::Folder;
+use super::record::Artifact;
 use crate::sys::pages;
 
 /// How much is read at once.
@@ -13,6 +15,29 @@ const CHUNK: usize = 64 << 10;
 
 /// After so much the pages of a large file are given back: they are charged to the group. Bytes.
 const GIVE_BACK: u64 = 8 << 20;
+
+/// How much is read for digests when a record is written: at the end PID 1 waits for it. Bytes.
+const MOST_DIGESTED: u64 = 32 << 20;
+
+/// The files of a folder with their digests: those that are known, and of the rest what is small, the smallest first. What lacks
+/// one is digested by who reads it.
+pub fn artifacts<'a>(folder: &Folder, known: impl Fn(&str, u64) -> Option<&'a str>) -> Vec<Artifact> {
+    let files = folder.files().into_iter();
+    let mut files: Vec<Artifact> = files.map(|(name, bytes)| Artifact { name, bytes, sha256: None }).collect();
+    files.sort_by_key(|file| file.bytes);
+    let mut left = MOST_DIGESTED;
+    for file in &mut files {
+        file.sha256 = known(&file.name, file.bytes).map(str::to_owned);
+        // One that is not whole may change.
+        if file.sha256.is_some() || file.name.ends_with(".partial") || file.bytes > left {
+            continue;
+        }
+        left = left.saturating_sub(file.bytes);
+        file.sha256 = folder.open(&file.name).and_then(of).ok();
+    }
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    files
+}
 
 /// The SHA-256 of what is in this file from here on, in hexadecimal.
 ///

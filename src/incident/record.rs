@@ -44,6 +44,12 @@ pub struct Artifact {
     pub sha256: Option<String>,
 }
 
+impl Artifact {
+    fn json(&self) -> Value {
+        json!({"file": format!("artifacts/{}", self.name), "bytes": self.bytes, "sha256": self.sha256})
+    }
+}
+
 /// What the built-in evidence says.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -95,9 +101,9 @@ impl Record {
         self.all("digest").rfind(of_file)?.get("sha256")?.as_str()
     }
 
-    /// The artifacts, for what has still to be found out about them.
-    pub fn artifacts_mut(&mut self) -> &mut [Artifact] {
-        &mut self.files
+    /// Its artifacts, in place of those that were known.
+    pub fn keep(&mut self, files: Vec<Artifact>) {
+        self.files = files;
     }
 
     /// What the best of them says.
@@ -173,8 +179,7 @@ impl Record {
     }
 
     fn artifacts(&self) -> Value {
-        let told = |file: &Artifact| json!({"file": format!("artifacts/{}", file.name), "bytes": file.bytes, "sha256": file.sha256});
-        self.files.iter().map(told).collect()
+        self.files.iter().map(Artifact::json).collect()
     }
 
     /// How it stands: `open`, `recovered`, `stopped`, `killed`, `oom-killed`, `exited`.
@@ -332,9 +337,16 @@ impl Record {
     }
 }
 
+/// The digest of an artifact that a record tells, if the file is still as large.
+pub fn digest_in<'a>(record: &'a Map<String, Value>, name: &str, bytes: u64) -> Option<&'a str> {
+    let all = record.get("artifacts")?.as_array()?.iter();
+    let mut of_file = all.filter(|told| text_of(told, "file").strip_prefix("artifacts/") == Some(name));
+    of_file.find(|told| number(told, "bytes") == bytes)?.get("sha256")?.as_str()
+}
+
 /// A record whose run was killed before it could end it: with the end that the next run has found, and the artifacts that are
 /// there now.
-pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[(String, u64)]) -> String {
+pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Artifact]) -> String {
     let words = record.get("app").and_then(|app| app.get("command")?.as_array());
     let path = words.and_then(|words| words.first()?.as_str()).unwrap_or("the app");
     let name = path.rsplit('/').next().unwrap_or(path).replace('\n', " ");
@@ -343,8 +355,7 @@ pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[(Str
     record.insert("summary".into(), summary.into());
     record.insert("outcome".into(), "oom-killed".into());
     record.insert("last".into(), entries.last().map_or(Value::Null, when));
-    let artifacts = files.iter().map(|(name, bytes)| json!({"file": format!("artifacts/{name}"), "bytes": bytes}));
-    record.insert("artifacts".into(), artifacts.collect());
+    record.insert("artifacts".into(), files.iter().map(Artifact::json).collect());
     if let Some(timeline) = record.get_mut("timeline").and_then(Value::as_array_mut) {
         timeline.extend(entries.iter().map(with_time));
     }
@@ -733,7 +744,7 @@ mod tests {
             lines: Vec::new(),
         });
         assert_eq!((record.told_digest("heap", 7), record.told_digest("heap", 8)), (Some(&*digest), None));
-        record.artifacts_mut()[0].sha256 = Some(digest);
+        record.keep(vec![Artifact { sha256: Some(digest), ..file("heap", 7) }, file("large", 9)]);
         let value: Value = serde_json::from_str(&record.json()).unwrap();
         assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
         assert_eq!(value["timeline"].as_array().unwrap().len(), notes.len() + 4);

@@ -1,11 +1,14 @@
 //! What the cells say: samples, the pulse, events; as numbers and as words of 32 bits.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::format::{CELL_HEAD, EVENT_WORDS, NONE, PULSE_WORDS, SAMPLE_WORDS, blocks, bytes, halves, whole};
 use crate::cgroup::reading::Stat;
 use crate::engine::event::{Exit, Glimpse, HookEnd, Note, Sample as Seen, StopReason};
 use crate::engine::settings::Stage;
+use crate::engine::trend::{Trending, Verdict};
 use crate::sys::signal::Signal;
 
 /// A number in the course of a time.
@@ -162,6 +165,11 @@ impl Sample {
     }
 }
 
+/// What stands for a verdict.
+fn verdict(number: u8) -> Option<Verdict> {
+    [Verdict::Steady, Verdict::Growing, Verdict::Leak].into_iter().find(|verdict| *verdict as u8 == number)
+}
+
 fn stage(number: u32) -> Option<Stage> {
     [Stage::Normal, Stage::Trace, Stage::Capture, Stage::Stop, Stage::Kill].into_iter().nth(number as usize)
 }
@@ -195,6 +203,8 @@ pub struct Pulse {
     pub brakes: u64,
     /// How often memini was woken late.
     pub late: u64,
+    /// What the trend says; time to the limit is left out.
+    pub trending: Trending,
     /// The exit code that memini has ended with; `None`: it has not.
     pub exit: Option<u8>,
 }
@@ -221,7 +231,14 @@ impl Pulse {
             self.late,
         ];
         let numbers = wide.into_iter().flat_map(halves);
-        let small = [self.stage as u32, self.exit.map_or(0, |code| u32::from(code).saturating_add(1))];
+        let Trending { verdict, rate, horizon, .. } = self.trending;
+        let small = [
+            self.stage as u32,
+            self.exit.map_or(0, |code| u32::from(code).saturating_add(1)),
+            verdict as u32,
+            u32::try_from(horizon.as_secs()).unwrap_or(u32::MAX),
+            (rate as f32).to_bits(),
+        ];
         for (place, word) in words.iter_mut().zip(numbers.chain(small)) {
             *place = word;
         }
@@ -251,12 +268,20 @@ impl Pulse {
             brakes: next(),
             late: next(),
             stage: Stage::Normal,
+            trending: Trending::default(),
             exit: None,
         };
-        let [.., stage_of, exit, _, _, _] = *words;
+        let [.., stage_of, exit, verdict_of, horizon, slope] = *words;
+        let slope = Some(f64::from(f32::from_bits(slope))).filter(|slope| slope.is_finite());
         Some(Self {
             stage: stage(stage_of)?,
             exit: exit.checked_sub(1).and_then(|code| u8::try_from(code).ok()),
+            trending: Trending {
+                verdict: u8::try_from(verdict_of).ok().and_then(verdict).unwrap_or_default(),
+                rate: slope.unwrap_or(0.0),
+                time_to_limit: None,
+                horizon: Duration::from_secs(u64::from(horizon)),
+            },
             ..pulse
         })
     }
@@ -318,10 +343,12 @@ pub enum Kind {
     Recovered,
     /// An error of memini's own: it goes on as a plain init.
     Broken,
+    /// The trend says something else: what was seen, with the rate over the horizon; `stage` is 0, `from` has both verdicts.
+    Verdict,
 }
 
 impl Kind {
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 27] = [
         Self::StageBegan,
         Self::StageEnded,
         Self::Signal,
@@ -348,6 +375,7 @@ impl Kind {
         Self::IncidentBegan,
         Self::Recovered,
         Self::Broken,
+        Self::Verdict,
     ];
 
     /// As it is called on an incident's timeline.
@@ -379,6 +407,7 @@ impl Kind {
             Self::IncidentBegan => "incident-began",
             Self::Recovered => "recovered",
             Self::Broken => "broken",
+            Self::Verdict => "verdict",
         }
     }
 
@@ -392,6 +421,7 @@ impl Kind {
                 | Self::Killing
                 | Self::StopNotNeeded
                 | Self::Thrashing
+                | Self::Verdict
         )
     }
 }
@@ -472,6 +502,10 @@ impl Event {
             Note::Braked { times, stopped } => {
                 Self::new(Kind::Braked, [*times, super::format::milliseconds(*stopped), 0, 0])
             }
+            Note::Verdict { verdict, from, sample, .. } => {
+                let both = (*from as u8) << 4 | *verdict as u8;
+                Self { from: both, ..Self::new(Kind::Verdict, seen(sample)) }
+            }
             Note::LastLooks { .. } => return None,
             Note::LateWake { late, times } => {
                 Self::new(Kind::LateWake, [u64::try_from(late.as_micros()).unwrap_or(u64::MAX), *times, 0, 0])
@@ -531,9 +565,13 @@ impl Event {
                 put("from", stage(u32::from(self.from)).map_or(Value::Null, |from| from.name().into()));
             }
             Kind::Stopping => {
-                let reasons = [StopReason::Urgent, StopReason::Floor, StopReason::Level];
+                let reasons = [StopReason::Urgent, StopReason::Leak, StopReason::Floor, StopReason::Level];
                 let reason = reasons.into_iter().find(|reason| *reason as u8 == self.from);
                 put("reason", json!(reason));
+            }
+            Kind::Verdict => {
+                put("verdict", json!(verdict(self.from & 15)));
+                put("from", json!(verdict(self.from >> 4)));
             }
             Kind::Signal => {
                 put(
@@ -660,6 +698,12 @@ mod tests {
             brakes: 9,
             late: 10,
             exit: Some(75),
+            trending: Trending {
+                verdict: Verdict::Leak,
+                rate: 0.5,
+                time_to_limit: None,
+                horizon: Duration::from_secs(3600),
+            },
         };
         assert_eq!(Pulse::parse(&pulse.words()), Some(pulse));
         assert_eq!(Pulse::parse(&Pulse::default().words()), Some(Pulse::default()));

@@ -139,6 +139,7 @@ impl<M: Pages + Deref<Target = [AtomicU32]>> Writer<M> {
         let pulse = &mut self.pulse;
         (pulse.since_start, pulse.usage, pulse.limit, pulse.rate) = (now, look.usage, look.limit, look.rate);
         pulse.gauged = look.gauged.unwrap_or(pulse.gauged);
+        pulse.trending = look.trending;
         if let Some(events) = events {
             (pulse.max, pulse.oom, pulse.oom_kill) = (events.max, events.oom, Some(events.oom_kill));
         }

@@ -368,19 +368,22 @@ impl Trend {
 
     fn change(&mut self, bounds: Option<Bounds>) -> Option<Trending> {
         let verdict = self.horizons.iter().map(|horizon| horizon.verdict).max().unwrap_or_default();
-        if std::mem::replace(&mut self.verdict, verdict) == verdict {
-            return None;
-        }
-        let found = self.horizons.iter().rev().find(|horizon| horizon.verdict == verdict)?;
-        let unit = self.unit.as_secs_f64();
-        let rate = if verdict == Verdict::Steady { 0.0 } else { found.rate / unit };
-        let length = u32::try_from(found.length()).unwrap_or(u32::MAX);
-        Some(Trending {
-            verdict,
+        let is_new = std::mem::replace(&mut self.verdict, verdict) != verdict;
+        is_new.then(|| self.trending(bounds.map(|bounds| bounds.room)))
+    }
+
+    /// The verdict, and what it rests on: the longest window that says so. `room` is what is left below the limit; bytes.
+    pub fn trending(&self, room: Option<u64>) -> Trending {
+        let found = self.horizons.iter().rev().find(|horizon| horizon.verdict == self.verdict);
+        let grows = found.filter(|_| self.verdict > Verdict::Steady);
+        let rate = grows.map_or(0.0, |horizon| horizon.rate / self.unit.as_secs_f64());
+        let length = found.map_or(0, Horizon::length);
+        Trending {
+            verdict: self.verdict,
             rate,
-            time_to_limit: bounds.and_then(|bounds| seconds_until(bounds.room, rate)),
-            horizon: self.unit.saturating_mul(length),
-        })
+            time_to_limit: room.and_then(|room| seconds_until(room, rate)),
+            horizon: self.unit.saturating_mul(u32::try_from(length).unwrap_or(u32::MAX)),
+        }
     }
 }
 
