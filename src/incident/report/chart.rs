@@ -187,7 +187,7 @@ pub fn memory(story: &Story, series: &Series, events: &[Event], name: &str) -> M
         .iter()
         .map(|(stage, bytes)| Label {
             y: frame.y(*bytes as f64),
-            class: *stage,
+            class: stage,
             text: format!("{stage} {}", Size(*bytes)),
         })
         .collect();
