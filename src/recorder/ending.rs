@@ -17,6 +17,9 @@ const NEAR_SECONDS: f64 = 2.0;
 /// Growth is told of if it was at least this part of the limit.
 const WORTH_TELLING: u64 = 20;
 
+/// What was within this part of a growth of where it began, one in so many, stood still.
+const STILL: u64 = 100;
+
 /// How much of a growth may be lost again on the way, one part in so many, or of the limit: what a collector gives back.
 const DIP: u64 = 4;
 const DIP_OF_LIMIT: u64 = 10;
@@ -147,18 +150,21 @@ impl<'a> Obituary<'a> {
         let pulse = &self.history.pulse;
         let end = (pulse.since_start, pulse.gauged);
         let dip = (pulse.limit.unwrap_or(0) / DIP_OF_LIMIT).max(1 << 20);
-        let mut lowest = end;
-        for (time, sample) in self.history.samples().iter().rev() {
+        let samples = self.history.samples();
+        let (mut floor, mut first) = (end.1, samples.len());
+        for (index, (_, sample)) in samples.iter().enumerate().rev() {
             let level = sample.gauged().last;
-            let (time, gained) = ((*time).min(end.0), end.1.saturating_sub(lowest.1));
-            if level > lowest.1.saturating_add((gained / DIP).max(dip)) {
+            let gained = end.1.saturating_sub(floor);
+            if level > floor.saturating_add((gained / DIP).max(dip)) {
                 break;
             }
-            // As long as it stood still before, that is no growth.
-            if level.saturating_add(gained / WORTH_TELLING) < lowest.1 {
-                lowest = (time, level);
-            }
+            (floor, first) = (floor.min(level), index);
         }
+        // As long as it stood still before, that is no growth.
+        let still = floor.saturating_add(end.1.saturating_sub(floor) / STILL);
+        let climb = samples.get(first..).unwrap_or_default();
+        let lowest = climb.iter().rfind(|(_, sample)| sample.gauged().last <= still);
+        let lowest = lowest.map_or(end, |(time, sample)| ((*time).min(end.0), sample.gauged().last));
         let (time, gained) = (end.0.saturating_sub(lowest.0), end.1.saturating_sub(lowest.1));
         let is_much = gained >= (pulse.limit.unwrap_or(0) / WORTH_TELLING).max(1 << 20);
         (is_much && time >= 1000).then(|| (gained as f64 / (time as f64 / 1000.0), time))
@@ -302,7 +308,7 @@ mod tests {
         assert_eq!(
             obituary.sentence(),
             "the last run of app, last seen at 2026-11-22T05:55:01Z after 10 min 0 s, was killed by the kernel's OOM killer, \
-             3 s after 97%; it grew 3.7 MiB/s for 4 min 1 s"
+             3 s after 97%; it grew 3.7 MiB/s for 3 min 57 s"
         );
         let journal = obituary.journal("one");
         let record = crate::incident::record::Record::new(&journal, 0, Vec::new());
