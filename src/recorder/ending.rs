@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::reader::History;
-use super::told::{Event, Kind};
+use super::told::{self, Event, Kind};
 use crate::engine::settings::Stage;
 use crate::units::{Rate, Size, Span};
 
@@ -179,7 +179,13 @@ impl<'a> Obituary<'a> {
     pub fn journal(&self, name: &str) -> String {
         let mut header = self.history.run.clone();
         if let Value::Object(header) = &mut header {
+            // What is the recorder's alone.
+            for own in ["started_ms", "boot_id", "pid_namespace"] {
+                header.shift_remove(own);
+            }
             header.insert("id".into(), name.into());
+            // There may have been no room for them.
+            header.entry("configured_hooks").or_insert_with(|| json!([]));
         }
         let mut text = header.to_string();
         for entry in self.entries() {
@@ -207,14 +213,7 @@ impl<'a> Obituary<'a> {
         let oom_killed = matches!(self.ending, Ending::OomKilled { .. });
         let samples = self.history.samples();
         let stat = samples.last().map(|(_, sample)| sample.stat);
-        let sample = json!({
-            "usage": pulse.usage,
-            "gauged": pulse.gauged,
-            "limit": pulse.limit,
-            "room": pulse.limit.map(|limit| limit.saturating_sub(pulse.gauged)),
-            "rate": pulse.rate,
-            "composition": stat,
-        });
+        let sample = told::sample(pulse.usage, pulse.gauged, pulse.limit, pulse.rate, stat);
         let found = json!({
             "unix_ms": unix,
             "seconds": seconds,
