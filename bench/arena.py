@@ -225,15 +225,19 @@ class Arena:
         folder.mkdir()
         os.chown(folder, owner, owner)
         (folder / "scratch").mkdir()
+        (folder / "tmp").mkdir()
+        (folder / "tmp").chmod(0o1777)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def start(self, group, rights, command, folder, variables=None, **more):
-        """Starts a command as PID 1 of a namespace of its own, in the group. A tmpfs is mounted at `scratch`."""
+        """Starts a command as PID 1 of a namespace of its own, in the group. A tmpfs is mounted at `scratch`, and
+        `tmp` at /tmp, if that does not hide the programs."""
         joins = [word for place in group.folders for word in ("-j", place / "cgroup.procs")]
-        words = [self.launch, *joins, "-t", folder / "scratch", "-r", rights, "--", *command]
+        private = [] if self.place.is_relative_to("/tmp") else ["-p", folder / "tmp"]
+        words = [self.launch, *joins, "-t", folder / "scratch", *private, "-r", rights, "--", *command]
         more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL} | more
         return subprocess.Popen([str(word) for word in words], cwd=folder, env=self.variables | (variables or {}), **more)
 
@@ -253,11 +257,11 @@ class Arena:
 
 def folder_on_disk():
     """Where temporary files are not memory: on a tmpfs they would be charged to the group that writes them."""
-    for folder in (tempfile.gettempdir(), "/var/tmp"):
+    for folder in ("/var/tmp", tempfile.gettempdir()):
         kind = subprocess.run(["stat", "--file-system", "--format=%T", folder], capture_output=True, text=True).stdout.strip()
         if kind not in ("tmpfs", "ramfs", ""):
             return folder
-    raise Unable("neither the folder for temporary files nor /var/tmp is on a disk")
+    raise Unable("neither /var/tmp nor the folder for temporary files is on a disk")
 
 
 def build():

@@ -2,9 +2,10 @@
  * Starts a command as PID 1 of a new PID namespace, in the given cgroups and with the given rights, as a container engine
  * would; ends with its exit code, or by the signal that ended it.
  *
- * launch [-j CGROUP_PROCS]... [-t FOLDER] [-r RIGHTS] -- COMMAND [ARGUMENTS]...
+ * launch [-j CGROUP_PROCS]... [-t FOLDER] [-p FOLDER] [-r RIGHTS] -- COMMAND [ARGUMENTS]...
  *   -j  joins this cgroup; the launcher itself stays outside
  *   -t  mounts a tmpfs there
+ *   -p  is /tmp for the command: containers have one of their own, and JVMs of the same number would meet in the same
  *   -r  nobody: uid 65534 without capabilities; root: root with the capabilities that Docker gives; nice: these and
  *       CAP_SYS_NICE
  *
@@ -79,13 +80,15 @@ static void become(const char *rights)
 
 int main(int count, char **arguments)
 {
-    const char *groups[8], *scratch = NULL, *rights = "root";
+    const char *groups[8], *scratch = NULL, *private = NULL, *rights = "root";
     int joined = 0, option;
-    while ((option = getopt(count, arguments, "+j:t:r:")) >= 0) {
+    while ((option = getopt(count, arguments, "+j:t:p:r:")) >= 0) {
         if (option == 'j' && joined < 8)
             groups[joined++] = optarg;
         else if (option == 't')
             scratch = optarg;
+        else if (option == 'p')
+            private = optarg;
         else if (option == 'r')
             rights = optarg;
         else
@@ -109,6 +112,8 @@ int main(int count, char **arguments)
             err(FAILURE, "cannot mount /proc");
         if (scratch && mount("tmpfs", scratch, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"))
             err(FAILURE, "cannot mount a tmpfs at %s", scratch);
+        if (private && mount(private, "/tmp", NULL, MS_BIND, NULL))
+            err(FAILURE, "cannot mount %s at /tmp", private);
         for (int index = 0; index < joined; index++)
             join(groups[index]);
         become(rights);

@@ -11,6 +11,7 @@ limit in bytes, PLACE a folder on disk of its own.
     flat LEVEL FROM  flat out to FROM percent, at walking pace to LEVEL percent; there it works on what it holds
     warm LEVEL       each slice is a warm-up, slower and slower, to LEVEL percent, and work there
     batch LEVEL      each slice is a batch that goes up to LEVEL percent in steps of 1%, and back
+    serve LEVEL [N]  holds LEVEL percent, and answers requests in JSON; forks for every N of them
     step FROM LEVEL  each slice is one step, flat out, from FROM to LEVEL percent, and work there
 """
 
@@ -230,8 +231,30 @@ def step(start, level):
     return lambda _: timed(burst)
 
 
+def serve(level, requests_a_fork="0"):
+    import json
+
+    heap, count, every = Heap(), 0, int(requests_a_fork)
+    heap.to(float(level))
+    body = json.dumps({"user": {"name": "somebody", "id": 7}, "items": [{"id": number, "price": number / 7} for number in range(40)]})
+
+    def request():
+        nonlocal count
+        asked = json.loads(body)
+        asked["items"].sort(key=lambda item: -item["price"])
+        json.dumps(asked)
+        count += 1
+        if every and count % every == 0:
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+
+    return lambda seconds: for_seconds(seconds, request)
+
+
 KINDS = {"read": read, "sqlite": sqlite, "postgres": postgres, "compile": compile_all, "flat": flat, "warm": warm, "batch": batch,
-         "step": step}
+         "serve": serve, "step": step}
 
 
 def main(kind, *words):

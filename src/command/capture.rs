@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -128,8 +129,15 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
     Ok(chosen)
 }
 
+/// Whether a child of memini's is a worker of its own. A newborn one has its name only a moment later, but the program.
 pub(super) fn is_worker(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == "memini-worker")
+    let has_name = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == "memini-worker");
+    has_name || runs_same_program(&pid.to_string(), "self")
+}
+
+fn runs_same_program(one: &str, other: &str) -> bool {
+    let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).map(|status| (status.dev(), status.ino()));
+    matches!((program(one), program(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The own group's.
@@ -296,6 +304,22 @@ mod tests {
         assert!(first.starts_with('+') && first.contains("private memory of "), "{text}");
         assert!(text.lines().nth(1).unwrap().contains("  anonymous memory, "), "{text}");
         assert_eq!(std::hint::black_box(held)[0], 1);
+    }
+
+    /// A worker that had just been started, and had no name yet, was taken for one of the app's: what helpers may record was then
+    /// shared among one more.
+    #[test]
+    fn a_worker_is_known_before_it_has_its_name() {
+        let mut sleepers = [(); 2].map(|()| std::process::Command::new("sleep").arg("1000").spawn().unwrap());
+        let [one, other] = [sleepers[0].id(), sleepers[1].id()].map(|pid| pid.to_string());
+        assert!(runs_same_program(&one, &other) && !runs_same_program(&one, "self"));
+        assert!(!runs_same_program("none", "none"));
+        // This one has the program, and another name.
+        assert!(is_worker(std::process::id().cast_signed()) && !is_worker(sleepers[0].id().cast_signed()));
+        for sleeper in &mut sleepers {
+            sleeper.kill().unwrap();
+            sleeper.wait().unwrap();
+        }
     }
 
     #[test]

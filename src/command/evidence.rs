@@ -57,7 +57,7 @@ fn look(order: &Order) -> Result<(), String> {
     let file = file_of_helper(&order.dir);
     let tracing = order
         .frames
-        .map(|frames| Tracing::of_look(frames, order.room).shared(pids.len(), IN_DEPTH).brought(&file, tell_of_hold));
+        .map(|frames| Tracing::of_look(frames, order.room).shared(&pids, IN_DEPTH).brought(&file, tell_of_hold));
     let python = |identity: Identity| {
         let Some(tracing) = tracing else { return python_census(identity) };
         let (census, fault) = tracing.add(identity.pid, python_census(identity));

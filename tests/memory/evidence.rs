@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::support::session::python;
-use crate::support::{Group, MIB, Memini, Session, neighbour, send, wait_until};
+use crate::support::{Ended, Group, MIB, Memini, Session, neighbour, send, wait_until};
 
 /// Adds so many thousand strings of 1000 letters to a dict of the module; or lists, which take longer to look at.
 const LEAK: &str = r#"
@@ -385,11 +385,10 @@ fn of_a_jvm_the_class_is_named_and_its_heap_is_kept() {
     assert_eq!(group.oom_kills(), 0);
 }
 
-#[test]
-fn a_heap_dump_that_the_stop_stage_cuts_leaves_a_jvm_that_can_leave() {
+/// A JVM whose heap dump has begun and does not go on, and then a neighbour that takes so many MiB: what is left of it all.
+fn with_a_cut_dump(group: &Group, taken: u64) -> Ended {
     let _alone = ONE_JVM.lock().unwrap_or_else(PoisonError::into_inner);
-    let group = Group::new("cut-dump", 400);
-    let mut session = jvm(&group, &["--max-pause", "60s", "--grace", "60s", "--stop-when", "level"]).start();
+    let mut session = jvm(group, &["--max-pause", "60s", "--grace", "60s", "--stop-when", "level"]).start();
     session.tell("1");
     session.sees("the processes were looked at");
     session.tell_until("5", "capture: looking at the processes");
@@ -404,12 +403,11 @@ fn a_heap_dump_that_the_stop_stage_cuts_leaves_a_jvm_that_can_leave() {
     wait_until("the heap is dumped", || partial().is_some());
     send("STOP", session.child("__worker evidence"));
     assert!(partial().is_some(), "{}", session.log());
-    let filler = neighbour(&group, &["to 380", "say full", "pause"]);
+    let filler = neighbour(group, &[&format!("to {taken}"), "say full", "pause"]);
     filler.hears("full");
     let ended = session.end();
-    ended.assert_code(75).assert_says("it is cut").assert_says("it leaves");
+    ended.assert_code(75);
     let incident = ended.incident();
-    assert_eq!(incident.json["outcome"], "stopped");
     let listed =
         incident.json["artifacts"].as_array().unwrap().iter().map(|artifact| artifact["file"].as_str().unwrap());
     assert_eq!(
@@ -419,6 +417,23 @@ fn a_heap_dump_that_the_stop_stage_cuts_leaves_a_jvm_that_can_leave() {
         incident.json["artifacts"]
     );
     assert_eq!(group.oom_kills(), 0);
+    ended
+}
+
+#[test]
+fn a_heap_dump_that_the_stop_stage_cuts_leaves_a_jvm_that_can_leave() {
+    let group = Group::new("cut-dump", 400);
+    let ended = with_a_cut_dump(&group, 380);
+    ended.assert_says("it is cut").assert_says("it leaves");
+    assert_eq!(ended.incident().json["outcome"], "stopped");
+}
+
+#[test]
+fn a_heap_dump_that_the_kill_stage_cuts_is_kept_as_far_as_it_came() {
+    let group = Group::new("killed-dump", 400);
+    let ended = with_a_cut_dump(&group, 394);
+    ended.assert_says("killing the app").assert_silent("it leaves");
+    assert_eq!(ended.incident().json["outcome"], "killed");
 }
 
 #[test]

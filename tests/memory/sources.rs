@@ -144,9 +144,9 @@ fn mapped(id: i32, path: &Path, writable: bool) -> (u64, u64) {
 fn of_the_program_and_of_the_recorder_only_what_is_in_use_stays_in_memory() {
     let group = Group::new("program", 64);
     let session = Memini::new(&group).app(&[]).start();
-    let (program, recorder) =
-        (fs::read_link(format!("/proc/{}/exe", session.id())).unwrap(), session.dir().join("recorder"));
+    let recorder = session.dir().join("recorder");
     records(&recorder);
+    let program = fs::read_link(format!("/proc/{}/exe", session.id())).unwrap();
     wait_until("most of the program to be let go", || {
         let (size, resident) = mapped(session.id(), &program, false);
         assert!(size > 1000, "{size} kB");

@@ -5,6 +5,7 @@
 //! obeys only root and its own user, whom the kernel names. Each command brings the socket for its answer along, and an answer
 //! counts only if the kernel says that it comes from that process: anybody may take a name first.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -53,6 +54,9 @@ const MOST_RECORDED: u64 = 32 << 20;
 /// What a list of all blocks takes, as a multiple of what recording takes (the helper has the same number).
 const COST_OF_LIST: u64 = 4;
 
+/// With more processes than that, none is told of those that share the room with it: each takes some microseconds of its time.
+const MOST_SHARING: usize = 100;
+
 /// How long a helper that was brought is waited for, and how often it is looked whether it is there.
 const PATIENCE_WITH_BROUGHT: Duration = Duration::from_millis(500);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
@@ -69,7 +73,9 @@ pub struct Tracing<'a> {
     pub longest: Duration,
     /// What is left below the limit; bytes.
     pub room: Option<u64>,
-    /// Among how many processes it is shared.
+    /// Who shares it.
+    pub sharing: &'a [i32],
+    /// In how many of them is recorded.
     pub processes: u64,
     /// The helper's file, for those who can be made to read it now.
     pub file: Option<&'a Path>,
@@ -84,13 +90,22 @@ impl<'a> Tracing<'a> {
     pub fn of_look(frames: u32, room: Option<u64>) -> Self {
         let now = Instant::now();
         let until = now.checked_add(PATIENCE_WITH_ALL).unwrap_or(now);
-        Self { frames, longest: LONGEST_RECORDING, room, processes: 1, file: None, on_hold: |_| Ok(()), until }
+        Self {
+            frames,
+            longest: LONGEST_RECORDING,
+            room,
+            sharing: &[],
+            processes: 1,
+            file: None,
+            on_hold: |_| Ok(()),
+            until,
+        }
     }
 
-    /// Shared among so many processes, of which this many at the most are looked at.
+    /// The room is that of all these processes, of which this many at the most are looked at.
     #[must_use]
-    pub fn shared(self, processes: usize, most: usize) -> Self {
-        Self { processes: u64::try_from(processes.clamp(1, most.max(1))).unwrap_or(1), ..self }
+    pub fn shared(self, sharing: &'a [i32], most: usize) -> Self {
+        Self { sharing, processes: u64::try_from(sharing.len().clamp(1, most.max(1))).unwrap_or(1), ..self }
     }
 
     /// Where this is the helper's file: also in processes that have none yet, if they can be made to run it.
@@ -100,18 +115,18 @@ impl<'a> Tracing<'a> {
     }
 
     /// Adds the lines to the census of this process, and lets its helper begin to record if it does not. On top of it, for the
-    /// log, why there is nothing to be had from the helper.
+    /// log, why there is nothing to be had from the helper, or not all.
     pub fn add(&self, pid: i32, census: Result<Census, Refusal>) -> (Result<Census, Refusal>, Option<String>) {
         if matches!(census, Err(Refusal::NotMine)) {
             return (census, None);
         }
         let dump = self.dump(pid);
-        // Who has ended has no helper any more, and that it has is said already.
-        let fault = dump
-            .as_ref()
-            .err()
-            .filter(|_| exists(pid))
-            .map(|why| format!("process {pid}: {why}; no lines are recorded"));
+        let fault = match &dump {
+            Ok(dump) => dump.why_not_all().map(|why| format!("process {pid}: {why}")),
+            // Who has ended has no helper any more, and that it has is said already.
+            Err(_) if !exists(pid) => None,
+            Err(why) => Some(format!("process {pid}: {why}; no lines are recorded")),
+        };
         let census = match (census, &dump) {
             // A version that cannot be looked at from outside still tells by itself.
             (Err(Refusal::Cannot(why)), Ok(dump)) if dump.has_lines() => {
@@ -143,17 +158,28 @@ impl<'a> Tracing<'a> {
         };
         let found = found.map_err(|error| why(&error))?;
         if matches!(found.state, State::Idle | State::Kept | State::Lost) {
-            Answer::to(pid, &self.start(), self.until).map_err(|error| why(&error))?;
+            Answer::to(pid, &self.start(pid), self.until).map_err(|error| why(&error))?;
         }
         Ok(found)
     }
 
-    /// The command by which recording begins.
-    fn start(&self) -> String {
+    /// The command by which recording begins in this process.
+    fn start(&self, pid: i32) -> String {
         // Not more than fits into what the kernel and Python count with.
-        let room = self.room.unwrap_or(1 << 48).checked_div(self.processes).unwrap_or(0);
-        let most = (room / 16).clamp(LEAST_RECORDED, MOST_RECORDED);
-        format!("start {} {} {most} {room}", self.frames, self.longest.as_secs())
+        let room = self.room.unwrap_or(1 << 48);
+        let part = room.checked_div(self.processes).unwrap_or(0);
+        let most = (part / 16).clamp(LEAST_RECORDED, MOST_RECORDED);
+        let mut command = format!("start {} {} {most} ", self.frames, self.longest.as_secs());
+        // Mostly one of them grows, and may take all the room: a helper looks what all have taken. It leaves room for the lists of
+        // the others, who may have to make theirs at the same moment. Where it cannot see them there is only its own part.
+        let others = most.saturating_mul(COST_OF_LIST).saturating_mul(self.processes.saturating_sub(1));
+        let sees_them = self.sharing.len() <= MOST_SHARING && self.sharing.contains(&pid) && sees_numbers_of_mine(pid);
+        // Writing to a String cannot fail.
+        let _ = write!(command, "{}", if sees_them { room.saturating_sub(others).max(part) } else { part });
+        for process in self.sharing.iter().filter(|_| sees_them) {
+            let _ = write!(command, " {process}");
+        }
+        command
     }
 
     /// Makes a process read the helper's file, and waits until it is there. Whether it could be made to.
@@ -329,6 +355,12 @@ impl Answer {
     }
 }
 
+/// Whether a process has the same numbers for processes as this one.
+fn sees_numbers_of_mine(pid: i32) -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid"));
+    matches!((namespace(&pid.to_string()), namespace("self")), (Ok(its), Ok(mine)) if its == mine)
+}
+
 /// `memini-python-<PID namespace>-<number there>`
 fn address(pid: i32) -> io::Result<UnixAddr> {
     let namespace = fs::read_link(format!("/proc/{pid}/ns/pid"))?;
@@ -382,37 +414,44 @@ impl Dump {
         matches!(self.state, State::Own | State::App | State::Kept)
     }
 
-    fn add_to(self, census: &mut Census) {
-        let (sites, bytes, blocks) = self.lines.largest(LINES);
+    /// What was recorded, and cannot be told. Without this the log would pass over it.
+    fn why_not_all(&self) -> Option<String> {
         let recorded = Span(self.recorded);
-        census.remarks.push(match self.state {
-            State::Idle => "from now on it is recorded which lines allocate".to_owned(),
-            State::Large => format!(
+        match self.state {
+            State::Large => Some(format!(
                 "lines were recorded for {recorded}; to tell them takes four times the {} that this takes, and there is no \
                  room for it, or the app would stand still for too long",
                 Size(self.memory)
-            ),
-            State::Lost => format!(
+            )),
+            State::Lost => Some(format!(
                 "lines were recorded for {recorded}, until it took too long or too much memory, and there was no room to keep \
                  them; it begins again"
-            ),
+            )),
+            _ => self.fault.as_ref().map(|error| format!("not all lines have come: {error}")),
+        }
+    }
+
+    fn add_to(self, census: &mut Census) {
+        let (sites, bytes, blocks) = self.lines.largest(LINES);
+        let recorded = Span(self.recorded);
+        census.remarks.extend(self.why_not_all());
+        match self.state {
+            State::Idle => census.remarks.push("from now on it is recorded which lines allocate".to_owned()),
             State::Own | State::App | State::Kept => {
                 let who = if self.state == State::App { "the app itself has recorded" } else { "recorded" };
                 let end = if self.state == State::Kept { ", until it took too long or too much memory" } else { "" };
-                format!(
+                census.remarks.push(format!(
                     "{who} for {recorded}{end}: {} in {blocks} blocks, without what was allocated before; that takes up to {}",
                     Size(bytes),
                     Size(self.memory)
-                )
+                ));
             }
-        });
+            State::Large | State::Lost => {}
+        }
         // Without lines, too: what recording takes or has taken is no leak of the app's.
         if self.state != State::Idle {
             census.recorded = Some(self.recorded);
             census.recording = self.memory;
-        }
-        if let Some(error) = self.fault {
-            census.remarks.push(format!("not all lines have come: {error}"));
         }
         census.sites = sites;
     }
@@ -588,8 +627,9 @@ for line in sys.stdin:
         // Much larger than one part, and not where there is no room for it.
         app.tell("hold(50_000)");
         assert_holds(&app.census(tracing(3)).0, 52_000);
-        let (census, _) = app.census(Tracing { room: Some(1 << 20), ..tracing(3) });
+        let (census, fault) = app.census(Tracing { room: Some(1 << 20), ..tracing(3) });
         assert!(census.sites.is_empty() && census.remarks[0].contains("no room"), "{:?}", census.remarks);
+        assert!(fault.unwrap().contains("no room"));
         Answer::to(app.pid(), "stop", soon()).unwrap();
         assert_eq!(app.tell(IS_TRACING), "False");
         app.end();
@@ -620,9 +660,11 @@ for line in sys.stdin:
             assert!(Instant::now() < deadline);
             std::thread::sleep(Duration::from_millis(20));
         }
-        let (census, _) = app.census(tracing(1));
+        let (census, fault) = app.census(tracing(1));
         assert!(census.sites.is_empty() && census.recorded.is_some() && census.recording > 3 << 20, "{census:?}");
         assert!(census.remarks[0].contains("no room to keep them"), "{:?}", census.remarks);
+        // The log once passed over it.
+        assert_eq!(fault, Some(format!("process {}: {}", app.pid(), census.remarks[0])));
         app.end();
     }
 
@@ -690,6 +732,61 @@ for line in sys.stdin:
         assert!(census.sites.is_empty() && census.remarks[0].contains("begins again"), "{census:?}");
         assert_eq!(app.tell(IS_TRACING), "True");
         app.end();
+    }
+
+    /// Once the share of each was the same: one of two processes was not to grow by more than half of the room, or what it had
+    /// recorded was thrown away, and the log did not say so.
+    #[test]
+    fn what_one_of_several_has_recorded_is_kept_as_long_as_all_together_leave_room() {
+        let (mut app, mut other) = (App::start(&[], None), App::start(&[], None));
+        let both = [app.pid(), other.pid()];
+        let room = 64 << 20;
+        let shared = Tracing { room: Some(room), ..tracing(1) }.shared(&both, 5);
+        // 40 MB, in 4 MiB of what is recorded: more than half of the room, and with a list of all of it less than the room.
+        let grows = "sys.setswitchinterval(60); hold(40_000); sys.setswitchinterval(0.005)";
+        for (others, kept) in [("pass", true), ("more = bytearray(20 << 20)", false)] {
+            app.census(shared);
+            other.tell(others);
+            app.tell(grows);
+            wait_until_idle(&mut app);
+            let (census, fault) = app.census(shared);
+            assert_eq!((census.sites.is_empty(), fault.is_some()), (!kept, !kept), "{census:?}");
+            if kept {
+                assert_holds(&census, 40_000);
+            } else {
+                assert!(fault.unwrap().contains("no room to keep them"));
+            }
+            Answer::to(app.pid(), "stop", soon()).unwrap();
+        }
+        app.end();
+        other.end();
+    }
+
+    #[test]
+    fn a_helper_is_told_of_those_whom_it_sees() {
+        let mut sleeper = Command::new("sleep").arg("1000").spawn().unwrap();
+        let (pid, me) = (sleeper.id().cast_signed(), std::process::id().cast_signed());
+        let many: Vec<i32> = (1..=100).chain([pid]).collect();
+        let words = |sharing: &[i32], room| {
+            let command = Tracing { room, ..tracing(2) }.shared(sharing, 5).start(pid);
+            command.split(' ').skip(3).map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        const ROOM: u64 = 160 << 20;
+        for (sharing, said) in [
+            // A sixteenth, and four times as much for the list of each of the others.
+            (&[pid, me][..], format!("{} {} {pid} {me}", ROOM / 32, ROOM - ROOM / 8)),
+            (&[pid], format!("{} {ROOM} {pid}", ROOM / 16)),
+            (&[], format!("{} {ROOM}", ROOM / 16)),
+            (&[me], format!("{} {ROOM}", ROOM / 16)),
+            (&many, format!("{} {}", ROOM / 80, ROOM / 5)),
+        ] {
+            assert_eq!(words(sharing, Some(ROOM)), said);
+        }
+        // As long a command as there can be.
+        let longest: Vec<i32> = std::iter::repeat_n(4_194_304, MOST_SHARING - 1).chain([pid]).collect();
+        assert!(Tracing { room: None, ..tracing(100) }.shared(&longest, 5).start(pid).len() <= 1024);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
     }
 
     #[test]

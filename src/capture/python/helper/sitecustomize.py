@@ -59,8 +59,9 @@ class Helper(object):
         self.is_running, self.leaving, self.has_failed, self.forks = False, False, False, 0
         # Since when it traces, for how long and with how much memory at the most; None: it does not.
         self.since = self.until = self.most = None
-        # How large the process may become before there is no room for a list of all traces; bytes.
-        self.largest = 0
+        # Whose memory shares the room with this process's, and how much all may take before there is no room for a list of all
+        # traces; bytes.
+        self.sharing, self.largest = (), 0
         # What was found when tracing ended by itself, and how long it had lasted.
         self.kept = None
         # What tracing, or the list of its traces, has taken so far at the most: an allocator may keep it when it is given back.
@@ -164,7 +165,7 @@ class Helper(object):
         """The words of a command, and the socket for the answer; or nothing, if whoever sends it must not."""
         library = self.socket
         space = library.CMSG_SPACE(12) + library.CMSG_SPACE(4)
-        text, extras, _, _ = self.listener.recvmsg(256, space, library.MSG_CMSG_CLOEXEC)
+        text, extras, _, _ = self.listener.recvmsg(1024, space, library.MSG_CMSG_CLOEXEC)
         descriptors, is_allowed = [], False
         for level, kind, data in extras:
             numbers = [int.from_bytes(data[at:at + 4], sys.byteorder) for at in range(0, len(data) - 3, 4)]
@@ -206,22 +207,31 @@ class Helper(object):
     def send(self, answer, data):
         answer.sendall(data, self.socket.MSG_NOSIGNAL)
 
-    def start(self, frames, seconds, most, room):
+    def start(self, frames, seconds, most, room, *sharing):
         if not self.tracemalloc.is_tracing():
             self.tracemalloc.start(frames)
             self.since, self.kept = self.monotonic(), None
         elif self.since is None:
             return "app"
+        self.sharing = sharing or ("self",)
         self.until, self.most, self.largest = self.monotonic() + seconds, most, self.resident() + room
         return "own"
 
     def resident(self):
-        """What this process takes; bytes."""
-        file = self.posix.open("/proc/self/statm", self.posix.O_RDONLY | self.posix.O_CLOEXEC)
-        try:
-            return int(self.posix.read(file, 256).split()[1]) * self.posix.sysconf("SC_PAGE_SIZE")
-        finally:
-            self.posix.close(file)
+        """What those take who share the room; bytes. Who is gone takes nothing."""
+        pages = 0
+        for process in self.sharing:
+            try:
+                file = self.posix.open("/proc/%s/statm" % process, self.posix.O_RDONLY | self.posix.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                pages += int(self.posix.read(file, 256).split()[1])
+            except OSError:
+                pass
+            finally:
+                self.posix.close(file)
+        return pages * self.posix.sysconf("SC_PAGE_SIZE")
 
     def stop(self):
         """Ends what was started here, not what the app itself traces."""
