@@ -15,7 +15,7 @@ pub const LONGEST_MESSAGE: usize = 4096;
 const STAGES_TOLD: usize = 8;
 
 /// What the record says by itself, whatever stands in the journal's header.
-const RECORDS_OWN: [&str; 12] = [
+const RECORDS_OWN: [&str; 13] = [
     "schema",
     "summary",
     "outcome",
@@ -28,6 +28,7 @@ const RECORDS_OWN: [&str; 12] = [
     "not_done",
     "processes",
     "timeline",
+    "history",
 ];
 
 /// How many lines of what the evidence says stand in the message.
@@ -69,6 +70,7 @@ pub struct Record {
     lost: u64,
     files: Vec<Artifact>,
     found: Found,
+    history: Value,
 }
 
 impl Record {
@@ -77,7 +79,8 @@ impl Record {
     /// A line that is no JSON object is counted with the lost ones: the journal is memini's own, but what is left of it
     /// shall be readable whatever happened to it.
     pub fn new(journal: &str, lost: u64, files: Vec<Artifact>) -> Self {
-        let mut record = Self { header: Map::new(), entries: Vec::new(), lost, files, found: Found::default() };
+        let (header, entries, found) = (Map::new(), Vec::new(), Found::default());
+        let mut record = Self { header, entries, lost, files, found, history: Value::Null };
         for line in journal.lines() {
             match serde_json::from_str(line) {
                 Ok(Value::Object(entry)) if entry.contains_key("event") => record.entries.push(Value::Object(entry)),
@@ -111,6 +114,11 @@ impl Record {
         self.found = found;
     }
 
+    /// What a recorder has kept, as [`super::history::of`] tells it.
+    pub fn remember(&mut self, history: Value) {
+        self.history = history;
+    }
+
     /// `incident.json`, with a newline at its end. What a reader asks first comes first.
     pub fn json(&self) -> String {
         let mut header = self.header.clone();
@@ -135,9 +143,12 @@ impl Record {
             self.entries.iter().filter(|entry| !is_told_elsewhere(entry)).map(with_time).collect(),
         );
         incident.insert("timeline_entries_lost".into(), self.lost.into());
+        if !self.history.is_null() {
+            incident.insert("history".into(), self.history.clone());
+        }
         let mut incident = Value::Object(incident);
         round(&mut incident);
-        format!("{incident:#}\n")
+        super::history::print(incident)
     }
 
     /// What the evidence says, with the name of its file; null without any.
@@ -344,9 +355,9 @@ pub fn digest_in<'a>(record: &'a Map<String, Value>, name: &str, bytes: u64) -> 
     of_file.find(|told| number(told, "bytes") == bytes)?.get("sha256")?.as_str()
 }
 
-/// A record whose run was killed before it could end it: with the end that the next run has found, and the artifacts that are
-/// there now.
-pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Artifact]) -> String {
+/// A record whose run was killed before it could end it: with the end that the next run has found, the artifacts that are
+/// there now, and what the recorder has kept.
+pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Artifact], history: Value) -> String {
     let words = record.get("app").and_then(|app| app.get("command")?.as_array());
     let path = words.and_then(|words| words.first()?.as_str()).unwrap_or("the app");
     let name = path.rsplit('/').next().unwrap_or(path).replace('\n', " ");
@@ -359,9 +370,10 @@ pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Arti
     if let Some(timeline) = record.get_mut("timeline").and_then(Value::as_array_mut) {
         timeline.extend(entries.iter().map(with_time));
     }
+    record.insert("history".into(), history);
     let mut record = Value::Object(record);
     round(&mut record);
-    format!("{record:#}\n")
+    super::history::print(record)
 }
 
 fn event(entry: &Value) -> &str {
