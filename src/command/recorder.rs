@@ -55,10 +55,19 @@ pub fn run(words: &[OsString]) -> Option<()> {
     };
     let sent = made.and_then(|descriptor| socket::send_descriptor(&UnixStream::from(socket), descriptor.as_fd()));
     match sent {
-        Ok(()) => Report::Ready.send(),
+        Ok(()) => {
+            Report::Ready.send();
+            tidy(Path::new(dir), &keeping);
+        }
         Err(error) => Report::Failed(&format!("cannot make a recorder: {error}; the run is not recorded")).send(),
     }
     Some(())
+}
+
+/// An app that is well writes no incident down, and old ones are to go all the same.
+fn tidy(dir: &Path, keeping: &Keeping) {
+    let complaints = retention::tidy(dir, "", keeping, 0).map(|left| left.complaints).unwrap_or_default();
+    complaints.iter().for_each(|complaint| Report::Warning(complaint).send());
 }
 
 /// The header, with what this process can tell of the machine. What is too long is left out.

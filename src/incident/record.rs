@@ -664,7 +664,7 @@ mod tests {
             "trace_at": "60%", "capture_at": "80%", "stop_at": "92%", "kill_at": "97%", "stop_when": "urgent",
             "gauge": "unreclaimable", "soft_limit": null, "grace_seconds": 10.0, "cooldown_seconds": 300.0, "max_captures": 3,
             "capture": true, "heavy": "auto", "max_pause_seconds": 5.0, "helpers": false, "keep_incidents": 20,
-            "keep_dumps": 3, "max_artifact": 1, "max_total": 4, "keep_free": 1, "baseline_after_seconds": 300.0,
+            "keep_dumps": 3, "keep_for_seconds": null, "max_artifact": 1, "max_total": 4, "keep_free": 1, "baseline_after_seconds": 300.0,
             "hook_timeout_seconds": 30.0, "exit_code": 75, "brake": false, "dry_run": false,
         });
         json!({

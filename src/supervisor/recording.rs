@@ -404,6 +404,7 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "helpers": config.helpers != Helpers::NONE,
             "keep_incidents": config.keeping.incidents,
             "keep_dumps": config.keeping.dumps,
+            "keep_for_seconds": config.keeping.age.map(|age| age.as_secs_f64()),
             "max_artifact": config.keeping.artifact,
             "max_total": config.keeping.total,
             "keep_free": config.keeping.free,

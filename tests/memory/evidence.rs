@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::support::session::python;
-use crate::support::{Group, MIB, Memini, Session, neighbour, send, wait_until};
+use crate::support::{Group, Incident, MIB, Memini, Session, neighbour, send, wait_until};
 
 /// Adds so many thousand strings of 1000 letters to a dict of the module; or lists, which take longer to look at.
 const LEAK: &str = r#"
@@ -57,6 +57,7 @@ fn who_has_grown_is_named_while_the_app_lives_on() {
     assert!(held[2].as_u64() > held[0].as_u64(), "{evidence}");
     incident.assert_private();
     incident.assert_digests();
+    incident.assert_history(204);
     // For people: by itself, and on demand.
     let page = fs::read_to_string(incident.folder.join("report.html")).unwrap();
     assert!(page.contains("__main__.cache: dict") && page.ends_with("</html>\n"), "{page}");
@@ -83,6 +84,61 @@ fn the_last_words_name_who_has_grown() {
     let words = fs::read_to_string(&words).unwrap();
     assert!(words.contains("__main__.cache: dict"), "{words}\n{}", ended.log);
     assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn a_history_is_told_where_there_is_room_and_in_the_end() {
+    let group = Group::new("history", 100);
+    let mut session = Memini::new(&group).options(&["--stop-at", "off", "--kill-at", "off"]).app(&[]).start();
+    // The pulse of its recorder has been written.
+    let recorder = session.dir().join("recorder");
+    wait_until("the recorder", || {
+        fs::read(&recorder).is_ok_and(|bytes| bytes.get(4096..4100).is_some_and(|word| word != [0; 4]))
+    });
+    session.tell("to 70");
+    session.recorded(1, "open");
+    let open = || Incident::only(&session.dir());
+    wait_until("a record with a history", || open().json["history"].is_array());
+    // Less room than what it costs to read it.
+    session.tell("to 94");
+    wait_until("a record without one", || open().json["history"].is_null());
+    let ended = session.finish();
+    ended.incident().assert_history(90);
+    assert_eq!(group.oom_kills(), 0);
+}
+
+#[test]
+fn a_run_that_was_killed_with_its_app_has_its_history() {
+    let group = Group::new("history-killed", 200);
+    let place = tempfile::TempDir::with_prefix("memini-test-").unwrap();
+    let dir = place.path().join("memini");
+    let options = ["--dir", dir.to_str().unwrap(), "--stop-at", "off", "--kill-at", "off"];
+    let start = || Memini::new(&group).options(&options).app(&[]).start();
+    // With a record that was open, and without any.
+    for is_open in [true, false] {
+        let mut session = start();
+        wait_until("the recorder", || {
+            fs::read(dir.join("recorder")).is_ok_and(|bytes| bytes.get(4096..4100).is_some_and(|word| word != [0; 4]))
+        });
+        session.tell("to 197");
+        session.sees("stage capture");
+        if is_open {
+            wait_until("the record", || !Incident::all(&dir).is_empty());
+        }
+        group.members().into_iter().filter(|id| *id > 0).for_each(|id| send("KILL", id));
+        assert!(session.end().was_killed());
+        if !is_open {
+            let _ = fs::remove_dir_all(dir.join("incidents"));
+        }
+        let session = start();
+        session.sees("was killed by the kernel's OOM killer");
+        session.finish();
+        let incident = Incident::only(&dir);
+        assert_eq!(incident.json["outcome"], "oom-killed");
+        incident.assert_history(190);
+        assert!(incident.folder.join("report.html").exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
 
 #[test]
