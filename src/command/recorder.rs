@@ -79,7 +79,7 @@ fn header(layout: &Layout, run: &str, age: Duration, boot_id: &str) -> Option<Ve
     run.insert("boot_id".into(), boot_id.into());
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     run.insert("pid_namespace".into(), namespace.to_string_lossy().into());
-    for left_out in ["", "settings", "source", "app"] {
+    for left_out in ["", "configured_hooks", "settings", "source", "app"] {
         run.shift_remove(left_out);
         if let Some(header) = layout.header(&Value::Object(run.clone()).to_string()) {
             return Some(header);

@@ -39,7 +39,7 @@ mod oom;
 mod peak;
 #[cfg(test)]
 mod properties;
-mod rate;
+pub mod rate;
 pub mod settings;
 #[cfg(test)]
 mod simulator;

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::reader::History;
-use super::told::{Event, Kind};
+use super::told::{self, Event, Kind};
 use crate::engine::settings::Stage;
 use crate::units::{Rate, Size, Span};
 
@@ -16,6 +16,9 @@ const NEAR_SECONDS: f64 = 2.0;
 
 /// Growth is told of if it was at least this part of the limit.
 const WORTH_TELLING: u64 = 20;
+
+/// What was within this part of a growth of where it began, one in so many, stood still.
+const STILL: u64 = 100;
 
 /// How much of a growth may be lost again on the way, one part in so many, or of the limit: what a collector gives back.
 const DIP: u64 = 4;
@@ -147,18 +150,21 @@ impl<'a> Obituary<'a> {
         let pulse = &self.history.pulse;
         let end = (pulse.since_start, pulse.gauged);
         let dip = (pulse.limit.unwrap_or(0) / DIP_OF_LIMIT).max(1 << 20);
-        let mut lowest = end;
-        for (time, sample) in self.history.samples().iter().rev() {
+        let samples = self.history.samples();
+        let (mut floor, mut first) = (end.1, samples.len());
+        for (index, (_, sample)) in samples.iter().enumerate().rev() {
             let level = sample.gauged().last;
-            let (time, gained) = ((*time).min(end.0), end.1.saturating_sub(lowest.1));
-            if level > lowest.1.saturating_add((gained / DIP).max(dip)) {
+            let gained = end.1.saturating_sub(floor);
+            if level > floor.saturating_add((gained / DIP).max(dip)) {
                 break;
             }
-            // As long as it stood still before, that is no growth.
-            if level.saturating_add(gained / WORTH_TELLING) < lowest.1 {
-                lowest = (time, level);
-            }
+            (floor, first) = (floor.min(level), index);
         }
+        // As long as it stood still before, that is no growth.
+        let still = floor.saturating_add(end.1.saturating_sub(floor) / STILL);
+        let climb = samples.get(first..).unwrap_or_default();
+        let lowest = climb.iter().rfind(|(_, sample)| sample.gauged().last <= still);
+        let lowest = lowest.map_or(end, |(time, sample)| ((*time).min(end.0), sample.gauged().last));
         let (time, gained) = (end.0.saturating_sub(lowest.0), end.1.saturating_sub(lowest.1));
         let is_much = gained >= (pulse.limit.unwrap_or(0) / WORTH_TELLING).max(1 << 20);
         (is_much && time >= 1000).then(|| (gained as f64 / (time as f64 / 1000.0), time))
@@ -173,7 +179,13 @@ impl<'a> Obituary<'a> {
     pub fn journal(&self, name: &str) -> String {
         let mut header = self.history.run.clone();
         if let Value::Object(header) = &mut header {
+            // What is the recorder's alone.
+            for own in ["started_ms", "boot_id", "pid_namespace"] {
+                header.shift_remove(own);
+            }
             header.insert("id".into(), name.into());
+            // There may have been no room for them.
+            header.entry("configured_hooks").or_insert_with(|| json!([]));
         }
         let mut text = header.to_string();
         for entry in self.entries() {
@@ -201,14 +213,7 @@ impl<'a> Obituary<'a> {
         let oom_killed = matches!(self.ending, Ending::OomKilled { .. });
         let samples = self.history.samples();
         let stat = samples.last().map(|(_, sample)| sample.stat);
-        let sample = json!({
-            "usage": pulse.usage,
-            "gauged": pulse.gauged,
-            "limit": pulse.limit,
-            "room": pulse.limit.map(|limit| limit.saturating_sub(pulse.gauged)),
-            "rate": pulse.rate,
-            "composition": stat,
-        });
+        let sample = told::sample(pulse.usage, pulse.gauged, pulse.limit, pulse.rate, stat);
         let found = json!({
             "unix_ms": unix,
             "seconds": seconds,
@@ -302,7 +307,7 @@ mod tests {
         assert_eq!(
             obituary.sentence(),
             "the last run of app, last seen at 2026-11-22T05:55:01Z after 10 min 0 s, was killed by the kernel's OOM killer, \
-             3 s after 97%; it grew 3.7 MiB/s for 4 min 1 s"
+             3 s after 97%; it grew 3.7 MiB/s for 3 min 57 s"
         );
         let journal = obituary.journal("one");
         let record = crate::incident::record::Record::new(&journal, 0, Vec::new());

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::format::{CELL_HEAD, EVENT_WORDS, NONE, PULSE_WORDS, SAMPLE_WORDS, blocks, bytes, halves, whole};
 use crate::cgroup::reading::Stat;
 use crate::engine::event::{Exit, Glimpse, HookEnd, Note, Sample as Seen, StopReason};
+use crate::engine::rate::seconds_until;
 use crate::engine::settings::Stage;
 use crate::engine::trend::{Trending, Verdict};
 use crate::sys::signal::Signal;
@@ -610,9 +611,8 @@ impl Event {
     fn sample(&self) -> Value {
         let [usage, gauged, limit, rate] = self.values;
         let limit = Some(limit).filter(|limit| *limit != u64::MAX);
-        let room = limit.map(|limit| limit.saturating_sub(gauged));
         let rate = Some(f64::from_bits(rate)).filter(|rate| rate.is_finite()).unwrap_or(0.0);
-        json!({"usage": usage, "gauged": gauged, "limit": limit, "room": room, "rate": rate})
+        sample(usage, gauged, limit, rate, None)
     }
 
     /// Percent of the limit that were reached, where the numbers are a sample.
@@ -621,6 +621,21 @@ impl Event {
         let has_limit = self.kind.has_sample() && limit != u64::MAX && limit > 0;
         has_limit.then(|| gauged as f64 / limit as f64 * 100.0)
     }
+}
+
+/// A sample as it stands on a timeline.
+pub fn sample(usage: u64, gauged: u64, limit: Option<u64>, rate: f64, stat: Option<Stat>) -> Value {
+    let room = limit.map(|limit| limit.saturating_sub(gauged));
+    let time_to_limit = room.and_then(|room| seconds_until(room, rate));
+    json!({
+        "usage": usage,
+        "gauged": gauged,
+        "limit": limit,
+        "room": room,
+        "rate": rate,
+        "time_to_limit": time_to_limit,
+        "composition": stat,
+    })
 }
 
 fn seen(sample: &Seen) -> [u64; 4] {

@@ -497,6 +497,8 @@ impl Supervisor {
             Role::Unrecord => {}
             Role::Recorder => {
                 self.recorder.made();
+                // The next look may be a second away.
+                self.pending.push_back(Pending::Read(Depth::Full));
                 // An incident may have been opened before.
                 if let Some(name) = self.recording.name() {
                     self.recorder.incident_began(self.clock.now(), name);

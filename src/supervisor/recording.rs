@@ -141,7 +141,6 @@ impl Recording {
         let mut run = self.header.clone();
         if let Some(run) = run.as_object_mut() {
             run.shift_remove("id");
-            run.shift_remove("configured_hooks");
         }
         let mut room = LONGEST_RECORDED_COMMAND;
         if let Some(words) = run.pointer_mut("/app/command").and_then(serde_json::Value::as_array_mut) {

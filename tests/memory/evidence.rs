@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::support::session::python;
-use crate::support::{Group, Incident, MIB, Memini, Session, neighbour, send, wait_until};
+use crate::support::{Group, Incident, MIB, Memini, Session, neighbour, records, send, wait_until};
 
 /// Adds so many thousand strings of 1000 letters to a dict of the module; or lists, which take longer to look at.
 const LEAK: &str = r#"
@@ -90,14 +90,11 @@ fn the_last_words_name_who_has_grown() {
 fn a_history_is_told_where_there_is_room_and_in_the_end() {
     let group = Group::new("history", 100);
     let mut session = Memini::new(&group).options(&["--stop-at", "off", "--kill-at", "off"]).app(&[]).start();
-    // The pulse of its recorder has been written.
-    let recorder = session.dir().join("recorder");
-    wait_until("the recorder", || {
-        fs::read(&recorder).is_ok_and(|bytes| bytes.get(4096..4100).is_some_and(|word| word != [0; 4]))
-    });
+    records(&session.dir().join("recorder"));
     session.tell("to 70");
     session.recorded(1, "open");
-    let open = || Incident::only(&session.dir());
+    let dir = session.dir();
+    let open = || Incident::only(&dir);
     wait_until("a record with a history", || open().json["history"].is_array());
     // Less room than what it costs to read it.
     session.tell("to 94");
@@ -117,9 +114,7 @@ fn a_run_that_was_killed_with_its_app_has_its_history() {
     // With a record that was open, and without any.
     for is_open in [true, false] {
         let mut session = start();
-        wait_until("the recorder", || {
-            fs::read(dir.join("recorder")).is_ok_and(|bytes| bytes.get(4096..4100).is_some_and(|word| word != [0; 4]))
-        });
+        records(&dir.join("recorder"));
         session.tell("to 197");
         session.sees("stage capture");
         if is_open {

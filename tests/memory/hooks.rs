@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session};
+use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session, records};
 
 /// An app that is brought to the capture stage, with this hook there; `seen` is in the log once the hook is over.
 fn with_hook(group: &Group, options: &[&str], hook: &str, seen: &str) -> Session {
@@ -332,6 +332,8 @@ fn many_captures_leave_nothing_behind_in_memini() {
     let options =
         ["--trace-at", "off", "--capture-at", "10%", "--cooldown", "0s", "--max-captures", "1000", "--capture", "off"];
     let mut session = Memini::new(&group).options(&options).hook("capture=echo {usage}").app(&[]).start();
+    // It comes a moment after the app, and stays.
+    records(&session.dir().join("recorder"));
     let mut measures = Vec::new();
     for run in 1..=24 {
         // More than the ballast, which the app counts and memini does not.

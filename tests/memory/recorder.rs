@@ -1,13 +1,13 @@
 //! The flight recorder: whatever becomes of memini, the next start tells.
 
 use std::fs;
-use std::os::unix::fs::{FileExt, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Group, Incident, Memini, Session, send, wait_until};
+use crate::support::{Group, Incident, Memini, Session, records, send, wait_until};
 
 /// A folder that runs one after the other use.
 struct Place(TempDir);
@@ -28,19 +28,13 @@ impl Place {
 
     /// Starts the app, and waits until it is recorded.
     fn start(&self, group: &Group, name: &str) -> Session {
+        let path = self.dir().join(name);
+        let last = fs::metadata(&path).ok().map(|metadata| metadata.ino());
         let session = self.memini(group).app(&[]).start();
-        records(&self.dir().join(name));
+        wait_until("a new recorder", || fs::metadata(&path).is_ok_and(|metadata| Some(metadata.ino()) != last));
+        records(&path);
         session
     }
-}
-
-/// Waits until this recorder has seen a look: its pulse has been written.
-fn records(path: &Path) {
-    let mut sequence = [0; 4];
-    wait_until("the recorder's pulse", || {
-        let file = fs::File::open(path);
-        file.is_ok_and(|file| file.read_exact_at(&mut sequence, 4096).is_ok()) && sequence != [0; 4]
-    });
 }
 
 /// What memory.oom.group does, and what an orchestrator does: SIGKILL to everybody.
@@ -58,7 +52,7 @@ fn a_run_that_was_killed_at_its_limit_is_told_of_and_becomes_an_incident() {
     let mut session = place.start(&group, "recorder");
     session.tell("to 100");
     session.tell("to 197");
-    session.sees("stage capture");
+    session.sees("capture: memory is at ");
     kill_all(&group, session);
 
     let session = place.start(&group, "recorder");
@@ -86,7 +80,7 @@ fn a_kill_that_the_kernel_counts_is_certain() {
     // Another one in the group is killed for memory, and memini cannot look any more.
     send("STOP", session.id());
     let killer = group.oom_kills();
-    let script = "echo 0 > $GROUP/cgroup.procs; exec tail -c 200m /dev/zero";
+    let script = "echo 0 > $GROUP/cgroup.procs; head -c 200m /dev/zero | tail -c 200m >/dev/null";
     let _ = std::process::Command::new("sh").args(["-c", script]).env("GROUP", group.path()).status();
     assert!(group.oom_kills() > killer, "the kernel has killed nobody");
     kill_all(&group, session);

@@ -10,4 +10,4 @@ pub mod session;
 
 pub use group::{Group, MIB, send};
 pub use incident::Incident;
-pub use session::{ABOVE_STOP, Ended, Memini, STARTER, Session, neighbour, wait_until};
+pub use session::{ABOVE_STOP, Ended, Memini, STARTER, Session, neighbour, records, wait_until};

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -391,6 +392,15 @@ impl Ended {
     pub fn incident(&self) -> Incident {
         Incident::only(&self.dir())
     }
+}
+
+/// Waits until this recorder has seen a look: its pulse has been written.
+pub fn records(path: &Path) {
+    let mut sequence = [0; 4];
+    wait_until("the recorder's pulse", || {
+        let file = fs::File::open(path);
+        file.is_ok_and(|file| file.read_exact_at(&mut sequence, 4096).is_ok()) && sequence != [0; 4]
+    });
 }
 
 /// Looks until it is so.
