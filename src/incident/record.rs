@@ -422,7 +422,13 @@ fn left_out(entry: &Value) -> Option<String> {
         "capture-skipped" if entry.get("cooldown_left").and_then(Value::as_f64) == Some(0.0) => {
             format!("no capture: {} were taken, and --max-captures allows no more", number(entry, "taken"))
         }
+        "capture-skipped" if entry.get("cooldown_left").is_some_and(Value::is_null) => {
+            "no capture: the cooldown was not over, or --max-captures allowed no more".to_owned()
+        }
         "capture-skipped" => format!("no capture: the cooldown lasted another {}", seconds("cooldown_left")),
+        "evidence-cut" if entry.get("after").is_some_and(Value::is_null) => {
+            "a look at the processes was cut: there was no more time".to_owned()
+        }
         "evidence-cut" => format!("a look at the processes was cut after {}: there was no more time", seconds("after")),
         "stop-not-needed" => "above the stop threshold the app was not stopped: it was not urgent".to_owned(),
         "thresholds-unreachable" => {
@@ -678,6 +684,7 @@ mod tests {
         use crate::capture::suspects::{Findings, Held, Suspect, Taken};
         use crate::engine::event::{Exit, HookEnd, Note, Run, Sample, StopReason};
         use crate::engine::settings::Stage;
+        use crate::engine::trend::Verdict;
         use crate::sys::signal::Signal;
 
         let stat = crate::cgroup::reading::Stat::default();
@@ -707,6 +714,7 @@ mod tests {
             Note::EvidenceEnded { run, end, after },
             Note::LimitChanged { from: None, to: Some(1) },
             Note::ThresholdsUnreachable { limit: 5, stage: Stage::Kill },
+            Note::Verdict { verdict: Verdict::Leak, from: Verdict::Growing, horizon: after, sample },
             Note::OomKill { times: 2 },
             Note::Thrashing { refaults: 5.5, pressure: Some(0.5), sample },
             Note::Braked { times: 3, stopped: after },
@@ -774,11 +782,67 @@ mod tests {
                 "no heap dump",
             ]
         );
+        // What an older memini has not written is no fault, nor is what a recorder has kept.
+        let mut older = value.clone();
+        for key in ["not_done", "brakes"] {
+            older.as_object_mut().unwrap().shift_remove(key);
+        }
+        for (place, keys) in [
+            ("/artifacts/0", &["sha256"][..]),
+            ("/evidence", &["looks", "processes"]),
+            ("/evidence/suspects/0", &["sizes", "counts"]),
+            ("/settings", &["on_leak", "keep_for_seconds", "helpers"]),
+        ] {
+            let fields = older.pointer_mut(place).unwrap().as_object_mut().unwrap();
+            keys.iter().for_each(|key| _ = fields.shift_remove(*key));
+        }
+        older["history"] = json!([{"interval": 1, "points": [
+            {"seconds": 1.5, "usage": [1, 2, 3], "gauged": [1, 2, 3], "limit": null, "composition": {"anon": 1}}]}]);
+        assert_eq!(crate::incident::schema::faults(&older), Vec::<String>::new());
+        assert!(crate::incident::report::Story::of(&older.to_string()).is_ok());
         // The schema would notice.
         let mut wrong = value.clone();
         wrong["timeline"][0]["new"] = json!(1);
         wrong["outcome"] = json!("lost");
         assert_eq!(crate::incident::schema::faults(&wrong).len(), 2);
+    }
+
+    #[test]
+    fn what_the_next_start_finds_is_what_the_schema_says() {
+        use crate::engine::settings::Stage;
+        use crate::recorder::ending::{Now, Obituary};
+        use crate::recorder::reader::History;
+        use crate::recorder::told::{Course, Event, Kind, Pulse, Sample};
+
+        // Twice: with numbers, and as of a dry run or a hook that was not started.
+        let events: Vec<Event> = [[1, 2, 3, 4], [0, 0, u64::MAX, 0]]
+            .into_iter()
+            .flat_map(|values| {
+                Kind::ALL.map(|kind| Event { stage: Stage::Stop, from: 1, values, ..Event::new(kind, [0; 4]) })
+            })
+            .collect();
+        let course = Course { least: 1 << 20, most: 3 << 20, last: 2 << 20 };
+        let sample = Sample { number: 4, looks: 1, usage: course, gauged: Some(course), ..Sample::default() };
+        let pulse = Pulse { since_start: 5000, limit: Some(3 << 20), unix: 1_795_326_301_000, ..Pulse::default() };
+        let mut run = whole_header();
+        (run["boot_id"], run["started_ms"]) = (json!("b"), json!(1));
+        let count = events.len() - 2;
+        let history = History { run, pulse, events, rings: vec![(1, vec![sample])], ..History::default() };
+        let obituary = Obituary::new(&history, &Now { boot_id: "b".into(), oom_kills: None });
+        let mut record = Record::new(&obituary.journal("one"), 0, Vec::new());
+        record.remember(super::super::history::of(&history));
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
+        assert_eq!(value["timeline"].as_array().unwrap().len(), count + 2);
+        assert_eq!(value["history"][0]["points"][0]["gauged"], json!([1 << 20, 3 << 20, 2 << 20]));
+        // The same of a record that was open: what it says of the end, and the newer history.
+        let Value::Object(mut open) = value else { panic!("no object") };
+        open.insert("history".into(), Value::Null);
+        let completed = complete(open, &obituary.last_entries(), &[], super::super::history::of(&history));
+        let value: Value = serde_json::from_str(&completed).unwrap();
+        assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
+        assert_eq!((&value["outcome"], value["timeline"].as_array().unwrap().len()), (&json!("oom-killed"), count + 4));
+        assert!(value["history"].is_array() && value["last"] == "2026-11-22T05:45:06.000Z", "{completed}");
     }
 
     #[test]

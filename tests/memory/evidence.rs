@@ -34,7 +34,8 @@ fn who_has_grown_is_named_while_the_app_lives_on() {
     session.tell("148");
     session.sees_times("the processes were looked at", 2);
     let line = session.sees("__main__.cache: dict");
-    assert!(line.contains("148000 (+148000)") && line.contains("heap of CPython 3."), "{line}");
+    // The look begins when the threshold is passed: the app may still add some.
+    assert!(line.contains("dict, 14") && line.contains(" (+14") && line.contains("heap of CPython 3."), "{line}");
     session.tell("45");
     session.sees_times("the processes were looked at", 3);
     let ended = session.finish();
@@ -49,10 +50,13 @@ fn who_has_grown_is_named_while_the_app_lives_on() {
     assert!(file.starts_with("artifacts/evidence-capture-"), "{file}\n{}", ended.log);
     let listed = incident.json["artifacts"].as_array().unwrap();
     assert_eq!(listed.iter().filter(|artifact| artifact["file"] == file).count(), 1, "{listed:?}");
-    let stages: Vec<_> = evidence["looks"].as_array().unwrap().iter().map(|look| look["stage"].clone()).collect();
+    // Where memory swings around a threshold, it is looked at again.
+    let mut stages: Vec<_> = evidence["looks"].as_array().unwrap().iter().map(|look| look["stage"].clone()).collect();
+    let looks = stages.len();
+    stages.dedup();
     assert_eq!(stages, ["normal", "trace", "capture"], "{evidence}");
     let sizes: Vec<_> = first["sizes"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap_or(0)).collect();
-    assert!(sizes.len() == 3 && sizes.is_sorted() && Some(sizes[2]) == first["bytes"].as_u64(), "{first}");
+    assert!(sizes.len() == looks && sizes.is_sorted() && sizes.last().copied() == first["bytes"].as_u64(), "{first}");
     let held = evidence["processes"][0]["sizes"].as_array().unwrap();
     assert!(held[2].as_u64() > held[0].as_u64(), "{evidence}");
     incident.assert_private();
@@ -116,7 +120,7 @@ fn a_run_that_was_killed_with_its_app_has_its_history() {
         let mut session = start();
         records(&dir.join("recorder"));
         session.tell("to 197");
-        session.sees("stage capture");
+        session.sees("capture: memory is at ");
         if is_open {
             wait_until("the record", || !Incident::all(&dir).is_empty());
         }

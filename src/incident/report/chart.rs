@@ -91,13 +91,17 @@ impl Frame {
         }
     }
 
+    const fn span(&self) -> (f64, f64) {
+        (self.from, self.to)
+    }
+
     fn axis(&self, story: &Story) -> Markup {
         let middle = self.from + (self.to - self.from) / 2.0;
         let bottom = self.top + HEIGHT;
         html! {
             line.axis x1="0" x2="100%" y1=(px(bottom)) y2=(px(bottom)) {}
             @for (seconds, x, anchor) in [(self.from, "0", "start"), (middle, "50%", "middle"), (self.to, "100%", "end")] {
-                text x=(x) y=(px(bottom + 17.0)) text-anchor=(anchor) { (story.clock(seconds)) }
+                text x=(x) y=(px(bottom + 17.0)) text-anchor=(anchor) { (story.clock_in(seconds, self.span())) }
             }
         }
     }
@@ -140,16 +144,12 @@ fn labels(mut labels: Vec<Label>, height: f64) -> Markup {
     }
 }
 
-/// Memory against its limit and the thresholds, with the turns of the story. `name` tells several of a page apart.
-pub fn memory(story: &Story, series: &Series, events: &[Event], name: &str) -> Markup {
+/// Memory against its limit and the thresholds in this time, with the turns of the story. `name` tells several of a page apart.
+pub fn memory(story: &Story, all: &Series, span: (f64, f64), events: &[Event], name: &str) -> Markup {
+    let series = &all.within(span);
     let Some((first, last)) = series.points.first().zip(series.points.last()) else { return html! {} };
-    let mut span = (first.seconds, last.seconds);
-    let turns: Vec<&Event> =
-        events.iter().filter(|event| event.number.is_some() && event.seconds >= span.0 - 1.0).collect();
-    // An app that has ended is looked at no more, and its end belongs to the picture.
-    for turn in &turns {
-        span = (span.0.min(turn.seconds), span.1.max(turn.seconds));
-    }
+    let is_in = |event: &&Event| event.number.is_some() && event.seconds >= span.0 && event.seconds <= span.1;
+    let turns: Vec<&Event> = events.iter().filter(is_in).collect();
     let (marks, rows) = marks(&turns, span);
     let limit = series.limit();
     let max = series.height().saturating_add(series.height() / 25);
@@ -238,7 +238,7 @@ pub fn memory(story: &Story, series: &Series, events: &[Event], name: &str) -> M
                     span.note { "Dots are what was seen; the line between them is not." }
                 }
             }
-            (memory_table(story, series))
+            (memory_table(story, series, frame.span()))
         }
     }
 }
@@ -323,7 +323,7 @@ fn chosen<T: Copy>(all: &[T], most: usize) -> Vec<T> {
     all.iter().step_by(step).chain(last).copied().collect()
 }
 
-fn memory_table(story: &Story, series: &Series) -> Markup {
+fn memory_table(story: &Story, series: &Series, span: (f64, f64)) -> Markup {
     html! {
         details {
             summary { "The numbers of this chart" }
@@ -340,9 +340,9 @@ fn memory_table(story: &Story, series: &Series) -> Markup {
                         }
                     }
                     tbody {
-                        @for point in chosen(&series.points, TABLE) {
+                        @for point in series.spread(TABLE) {
                             tr {
-                                th scope="row" { (story.clock(point.seconds)) }
+                                th scope="row" { (story.clock_in(point.seconds, span)) }
                                 td { (Size(point.gauged.last)) }
                                 td {
                                     @match point.limit {
@@ -367,8 +367,8 @@ fn memory_table(story: &Story, series: &Series) -> Markup {
 }
 
 /// Where the bytes are, one kind upon the other.
-pub fn composition(story: &Story, series: &Series, name: &str) -> Markup {
-    let (points, shown) = shown(&series.composed());
+pub fn composition(story: &Story, all: &Series, span: (f64, f64), name: &str) -> Markup {
+    let (points, shown) = shown(&all.within(span).composed());
     let Some((first, last)) = points.first().zip(points.last()) else { return html! {} };
     let sum = |parts: &Parts| parts.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
     let max = points.iter().map(|(_, parts)| sum(parts)).max().unwrap_or(0);
@@ -419,7 +419,7 @@ pub fn composition(story: &Story, series: &Series, name: &str) -> Markup {
                     }
                 }
             }
-            (composition_table(story, &points, &shown))
+            (composition_table(story, &points, &shown, frame.span()))
         }
     }
 }
@@ -459,7 +459,7 @@ fn label(kind: usize) -> &'static str {
     KINDS.get(kind).map_or("the rest", |(_, label)| label)
 }
 
-fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize]) -> Markup {
+fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize], span: (f64, f64)) -> Markup {
     html! {
         details {
             summary { "The numbers of this chart" }
@@ -477,7 +477,7 @@ fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize]) ->
                     tbody {
                         @for (seconds, parts) in chosen(points, TABLE) {
                             tr {
-                                th scope="row" { (story.clock(seconds)) }
+                                th scope="row" { (story.clock_in(seconds, span)) }
                                 @for kind in shown {
                                     td { (Size(parts.get(*kind).copied().unwrap_or(0))) }
                                 }

@@ -1,8 +1,10 @@
 //! The report as one page of HTML, with nothing outside of it.
 
+use std::time::Duration;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::events::{Event, Weight, ending, events, rate, signed};
+use super::events::{Event, Weight, about, ending, events, rate, signed, since, times};
 use super::series::Series;
 use super::story::{Evidence, Story, Suspect, clock_of, day_and_clock, stage_name};
 use super::tree::{Row, Tree};
@@ -13,9 +15,6 @@ const STYLE: &str = include_str!("style.css");
 
 /// Nothing is loaded, nothing runs, nothing is sent: whatever an app calls itself.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
-/// How long before the incident its chart begins, if a recorder was there; seconds.
-const BEFORE: f64 = 600.0;
 
 /// How many events stand in the page: the first ones and the last ones of many.
 const EVENTS: usize = 80;
@@ -59,7 +58,7 @@ pub fn page(story: &Story) -> String {
                     (what_happened(story, &events))
                     (not_done(story))
                     (artifacts(story))
-                    (about(story))
+                    (what_was_run(story))
                 }
                 footer {
                     "Written by memini " (story.memini) " from incident.json. Times are UTC."
@@ -277,26 +276,36 @@ fn what_next(story: &Story) -> Markup {
 
 fn charts(story: &Story, events: &[Event]) -> Markup {
     let all = Series::of(story);
-    let began = story.timeline.first().map_or(0.0, |entry| entry.seconds());
-    let near = all.since(began - BEFORE);
-    let is_long = all.span().zip(near.span()).is_some_and(|(all, near)| all.1 - all.0 > 3.0 * (near.1 - near.0));
+    let turns: Vec<f64> = events.iter().filter(|event| event.number.is_some()).map(|event| event.seconds).collect();
+    let Some(views) = all.views(story.beginning(), &turns) else {
+        return html! {
+            section aria-labelledby="memory" {
+                h2 id="memory" { "Memory" }
+                p.lead { "No sample was noted." }
+            }
+        };
+    };
+    let length = |span: (f64, f64)| about(Duration::try_from_secs_f64(span.1 - span.0).unwrap_or_default());
     html! {
         section aria-labelledby="memory" {
             h2 id="memory" { "Memory" }
-            @if near.points.is_empty() {
-                p.lead { "No sample was noted." }
-            } @else {
-                (chart::memory(story, &near, events, "memory"))
+            @if let Some(since) = since(story, &all) {
+                p.lead { (since) }
             }
-            @if is_long {
-                h3 { "The time before" }
-                (chart::memory(story, &all, &[], "before"))
+            (chart::memory(story, &all, views.main, events, "main"))
+            @if let Some(end) = views.end {
+                h3.part { "The last " (length(end)) }
+                (chart::memory(story, &all, end, events, "end"))
+            }
+            @if let Some(whole) = views.whole {
+                h3.part { "All that was recorded: " (length(whole)) }
+                (chart::memory(story, &all, whole, &[], "whole"))
             }
         }
-        @if !near.composed().is_empty() {
+        @if !all.within(views.main).composed().is_empty() {
             section aria-labelledby="composition" {
                 h2 id="composition" { "Where the memory is" }
-                (chart::composition(story, &near, "composition"))
+                (chart::composition(story, &all, views.main, "kinds"))
             }
         }
     }
@@ -359,7 +368,8 @@ fn process(row: &Row, is_compared: bool) -> Markup {
             }
             @if is_compared {
                 @match row.growth() {
-                    Some(growth) => td.more { (signed(growth)) },
+                    Some(growth) if growth > 0 => td.more { (signed(growth)) },
+                    Some(growth) => td { (signed(growth)) },
                     None => td { "–" },
                 }
             }
@@ -376,8 +386,8 @@ fn what_happened(story: &Story, events: &[Event]) -> Markup {
             h2 id="happened" { "What happened" }
             @if story.brakes.times > 0 {
                 p.lead {
-                    "To be looked at, the app was stopped " (story.brakes.times) " times, for "
-                    (Span(std::time::Duration::try_from_secs_f64(story.brakes.stopped).unwrap_or_default())) " in all."
+                    "To be looked at, the app was stopped " (times(story.brakes.times)) ", for "
+                    (Span(Duration::try_from_secs_f64(story.brakes.stopped).unwrap_or_default())) " in all."
                 }
             }
             ol.story {
@@ -415,7 +425,7 @@ fn hooks(story: &Story) -> Markup {
                 @for hook in &story.hooks {
                     li {
                         (hook.stage) ": " code { (hook.command) } ", " (ending(&hook.end))
-                        @if let Some(span) = hook.seconds.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok()) {
+                        @if let Some(span) = hook.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
                             " after " (Span(span))
                         }
                         @if !hook.output.is_empty() {
@@ -481,10 +491,10 @@ fn artifacts(story: &Story) -> Markup {
     }
 }
 
-fn about(story: &Story) -> Markup {
+fn what_was_run(story: &Story) -> Markup {
     html! {
-        section aria-labelledby="about" {
-            h2 id="about" { "What was run" }
+        section aria-labelledby="run" {
+            h2 id="run" { "What was run" }
             p { "memini " (story.memini) @if !story.source.is_empty() { ", " (story.source) } }
             @if !story.app.command.is_empty() {
                 pre tabindex="0" {

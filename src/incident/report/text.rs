@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::events::{events, level, signed};
+use super::events::{about, events, level, signed, since, times};
 use super::series::Series;
 use super::story::{Evidence, Story, Suspect, clock_of, day_and_clock, stage_name};
 use super::tree::Tree;
@@ -18,7 +18,7 @@ pub enum Form {
     Markdown,
 }
 
-/// How many samples and events are told: the first ones and the last ones of many.
+/// How many samples are told of many, at equal distances in time, and how many events: the first ones and the last ones.
 const SAMPLES: usize = 24;
 const EVENTS: usize = 40;
 /// How wide a full bar is.
@@ -160,7 +160,7 @@ fn who_grew(sheet: &mut Sheet, story: &Story) {
     for suspect in &evidence.suspects {
         let amount = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), signed);
         let what = sheet.code(&suspect.what);
-        let place = sheet.prose(&about(suspect));
+        let place = sheet.prose(&details(suspect));
         let amount = if sheet.form == Form::Lines { format!("{amount:>11}") } else { format!("**{amount}**") };
         sheet.item(&format!("{amount}  {what}, {place}"));
         if let Some(path) = path(evidence, suspect) {
@@ -169,7 +169,7 @@ fn who_grew(sheet: &mut Sheet, story: &Story) {
     }
 }
 
-fn about(suspect: &Suspect) -> String {
+fn details(suspect: &Suspect) -> String {
     let mut text = suspect.place.to_string();
     if let Some(who) = &suspect.process {
         text.push_str(&format!(", {} {}", who.comm, who.pid));
@@ -217,26 +217,35 @@ fn memory(sheet: &mut Sheet, story: &Story) {
         return;
     }
     let max = series.height().max(1);
-    let half = SAMPLES / 2;
-    let left_out = series.points.len().saturating_sub(SAMPLES);
+    if let Some(since) = since(story, &series) {
+        let since = sheet.prose(&since);
+        sheet.item(&since);
+    }
+    let Some(views) = series.views(story.beginning(), &[]) else { return };
+    if let Some(whole) = views.whole {
+        let (before, calm) = ((whole.0, views.main.0), series.within((whole.0, views.main.0)));
+        let low = calm.points.iter().map(|point| point.gauged.low).min().unwrap_or(0);
+        let high = calm.points.iter().map(|point| point.gauged.high).max().unwrap_or(0);
+        let length = about(Duration::try_from_secs_f64(before.1 - before.0).unwrap_or_default());
+        let calm = sheet.prose(&format!("In the {length} before: between {} and {}.", Size(low), Size(high)));
+        sheet.item(&calm);
+    }
+    if sheet.form == Form::Markdown {
+        sheet.line("");
+    }
     let mut lines = Vec::new();
-    for (index, point) in series.points.iter().enumerate() {
-        if left_out > 0 && (half..half + left_out).contains(&index) {
-            if index == half {
-                lines.push(format!("… {left_out} more"));
-            }
-            continue;
-        }
+    for point in series.within(views.main).spread(SAMPLES) {
         let whole = point.limit.unwrap_or(max).max(1);
         let share = point.gauged.last as f64 / whole as f64;
         let filled = ((share * BAR as f64) as usize).min(BAR);
         let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
         let share = point.limit.map_or_else(String::new, |_| format!("{:.0}%", share * 100.0));
-        let (clock, size) = (story.clock(point.seconds), Size(point.gauged.last).to_string());
+        let (clock, size) = (story.clock_in(point.seconds, views.main), Size(point.gauged.last).to_string());
         lines.push(format!("{clock:8} {size:>9} {share:>5} {bar}"));
     }
     if let Some(limit) = series.limit() {
-        lines.push(format!("{:8} {:>9}", "limit", Size(limit).to_string()));
+        let width = story.clock_in(views.main.0, views.main).len().max(8);
+        lines.push(format!("{:width$} {:>9}", "limit", Size(limit).to_string()));
     }
     sheet.columns(&lines);
 }
@@ -284,7 +293,8 @@ fn what_happened(sheet: &mut Sheet, story: &Story) {
     }
     if story.brakes.times > 0 {
         let stopped = Span(Duration::try_from_secs_f64(story.brakes.stopped).unwrap_or_default());
-        sheet.item(&format!("To be looked at, the app was stopped {} times, for {stopped} in all", story.brakes.times));
+        let often = times(story.brakes.times);
+        sheet.item(&format!("To be looked at, the app was stopped {often}, for {stopped} in all"));
     }
 }
 
