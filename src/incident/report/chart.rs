@@ -101,7 +101,7 @@ impl Frame {
         html! {
             line.axis x1="0" x2="100%" y1=(px(bottom)) y2=(px(bottom)) {}
             @for (seconds, x, anchor) in [(self.from, "0", "start"), (middle, "50%", "middle"), (self.to, "100%", "end")] {
-                text x=(x) y=(px(bottom + 17.0)) text-anchor=(anchor) { (story.clock_in(seconds, self.span())) }
+                text.{ (anchor) } x=(x) y=(px(bottom + 17.0)) text-anchor=(anchor) { (story.clock_in(seconds, self.span())) }
             }
         }
     }
@@ -218,8 +218,11 @@ pub fn memory(story: &Story, all: &Series, span: (f64, f64), events: &[Event], n
                         }
                     }
                     @for mark in &marks {
-                        circle.mark cx=(percent(mark.x)) cy=(px(mark.y)) r="9" {}
-                        text.mark x=(percent(mark.x)) y=(px(mark.y + 4.0)) text-anchor="middle" { (mark.number) }
+                        // In a box of its own, whose middle is the place: a rectangle is placed by its corner.
+                        svg.mark x=(percent(mark.x)) y=(px(mark.y)) overflow="visible" {
+                            rect.mark x=(px(-mark.width() / 2.0)) y="-9" width=(px(mark.width())) height="18" rx="9" {}
+                            text.mark x="0" y="4" text-anchor="middle" { (mark.label) }
+                        }
                     }
                     (frame.axis(story))
                 }
@@ -260,19 +263,42 @@ fn limit_steps(series: &Series, span: (f64, f64)) -> Vec<(f64, f64)> {
 }
 
 struct Mark {
-    number: usize,
+    label: String,
     x: f64,
     y: f64,
 }
 
-/// The turns in rows, so that no two lie upon one another. And how many rows these are.
+impl Mark {
+    fn width(&self) -> f64 {
+        // A figure is 6.5 px wide.
+        (self.label.chars().count() as f64 * 6.5 + 6.0).max(18.0)
+    }
+}
+
+/// The turns in rows, so that no two lie upon one another. And how many rows these are. Of more at one place than there are rows,
+/// one mark tells the first and the last.
 fn marks(turns: &[&Event], span: (f64, f64)) -> (Vec<Mark>, usize) {
     let frame = Frame::new(span, 0.0, 1);
+    let number = |event: &Event| event.number.unwrap_or(0);
+    let mut groups: Vec<Vec<&Event>> = Vec::new();
+    for turn in turns {
+        let beside = |group: &&mut Vec<&Event>| {
+            group.first().is_some_and(|first| frame.x(turn.seconds) - frame.x(first.seconds) < APART)
+        };
+        match groups.last_mut().filter(beside) {
+            Some(group) => group.push(turn),
+            None => groups.push(vec![turn]),
+        }
+    }
+    let labelled = groups.into_iter().flat_map(|group| match group[..] {
+        [first, .., last] if group.len() > ROWS => vec![(last.seconds, format!("{}–{}", number(first), number(last)))],
+        _ => group.iter().map(|turn| (turn.seconds, number(turn).to_string())).collect(),
+    });
     let mut ends = [f64::MIN; ROWS];
     let mut used = 0;
     let mut marks = Vec::with_capacity(turns.len());
-    for turn in turns {
-        let x = frame.x(turn.seconds);
+    for (seconds, label) in labelled {
+        let x = frame.x(seconds);
         let free = ends.iter().position(|end| x - end >= APART);
         // Where all are taken, the one whose last mark is farthest away.
         let farthest =
@@ -282,7 +308,7 @@ fn marks(turns: &[&Event], span: (f64, f64)) -> (Vec<Mark>, usize) {
             *end = x;
         }
         used = used.max(row + 1);
-        marks.push(Mark { number: turn.number.unwrap_or(0), x, y: row as f64 * ROW + 12.0 });
+        marks.push(Mark { label, x, y: row as f64 * ROW + 12.0 });
     }
     (marks, used)
 }
@@ -518,6 +544,10 @@ mod tests {
         let (marks, rows) = marks(&turns.iter().collect::<Vec<_>>(), (0.0, 100.0));
         let places: Vec<(f64, f64)> = marks.iter().map(|mark| (mark.x, mark.y)).collect();
         assert_eq!((rows, places), (2, vec![(0.0, 12.0), (0.1, 36.0), (50.0, 12.0), (100.0, 12.0)]));
+        // More than there are rows for.
+        let crowd: Vec<Event> = (1..=6).map(|number| turn(number, 90.0 + number as f64)).collect();
+        let (marks, rows) = super::marks(&crowd.iter().collect::<Vec<_>>(), (0.0, 100.0));
+        assert_eq!((rows, marks.len(), &*marks[0].label), (1, 1, "1–6"));
     }
 
     #[test]

@@ -63,6 +63,11 @@ const WORTH_TELLING_BYTES: u64 = 1 << 20;
 const DIP: u64 = 4;
 const DIP_OF_LIMIT: u64 = 10;
 
+/// A bend in a climb is a beginning if it lies so much, one part in so many of what was gained, below the straight way up; and how
+/// often one is looked for.
+const KNEE: f64 = 3.0;
+const KNEES: usize = 8;
+
 /// How much of its length is shown before a climb, and what a picture of it spans at the least; seconds.
 const BEFORE: f64 = 0.3;
 const SHORTEST: f64 = 10.0;
@@ -176,6 +181,19 @@ impl Series {
             if level.saturating_add(gained / WORTH_TELLING) < lowest.1 {
                 lowest = (point.seconds, level);
             }
+        }
+        // A long way up that was slow for most of the time began, for who asks, where it became steep.
+        for _ in 0..KNEES {
+            let (length, gained) = (top.0 - lowest.0, top.1.saturating_sub(lowest.1) as f64);
+            let below = |point: &Point| {
+                let straight = lowest.1 as f64 + gained * (point.seconds - lowest.0) / length.max(0.001);
+                straight - point.gauged.last as f64
+            };
+            let between =
+                self.points.iter().take(index).filter(|point| point.seconds > lowest.0 && point.seconds < top.0);
+            let farthest = between.max_by(|one, other| below(one).total_cmp(&below(other)));
+            let Some(knee) = farthest.filter(|point| below(point) > gained / KNEE) else { break };
+            lowest = (knee.seconds, knee.gauged.last);
         }
         let is_much = top.1.saturating_sub(lowest.1) >= (limit / WORTH_TELLING).max(WORTH_TELLING_BYTES);
         (is_much && lowest.0 < top.0).then_some(Climb { from: lowest, to: top })
@@ -322,6 +340,21 @@ mod tests {
             (course(1000, |second| up(second, 900)), 900.0, 999.0),
             // It gives back a part of it now and then.
             (course(1000, |second| up(second, 800) - (second % 20) as u64), 800.0, 981.0),
+            // It had risen slowly for long before, and the calm was no straight line.
+            (
+                course(1000, |second| {
+                    100 + second as u64 / 20 + if second > 940 { (second as u64 - 940) * 10 } else { 0 }
+                }),
+                940.0,
+                999.0,
+            ),
+            (
+                course(1000, |second| {
+                    150 + (second as u64 / 9 % 40) + if second > 940 { (second as u64 - 940) * 10 } else { 0 }
+                }),
+                940.0,
+                999.0,
+            ),
             // The highest point is not the last one.
             (course(1000, |second| up(if second > 950 { 0 } else { second }, 850)), 850.0, 950.0),
         ] {
