@@ -208,6 +208,19 @@ pub fn times(count: u64) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
+/// A number with its thousands apart: `1,234,567`.
+pub fn amount(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A rate in the unit in which it is a number that people can imagine: `19 MiB/s`, `1.2 MiB/min`, `300 KiB/h`.
 pub fn pace(rate: f64) -> String {
     const LEAST: f64 = 1_048_576.0;
@@ -274,6 +287,7 @@ pub fn level(sample: &Sample) -> String {
 pub fn since(story: &Story, series: &Series) -> Option<String> {
     let climb = series.climb()?;
     let span = Duration::try_from_secs_f64(climb.to.0 - climb.from.0).ok()?;
+    let span = if span.as_secs() < 10 { span } else { Duration::from_secs(span.as_secs()) };
     let ((began, from), (ended, to)) = (climb.from, climb.to);
     let clock = |seconds: f64| story.clock_in(seconds, (began, ended));
     let (from, to, rate) = (Size(from), Size(to), pace(climb.rate()));
@@ -383,6 +397,10 @@ mod tests {
                 "Thrashing: pages were read again",
                 "memini's next start found out: the last run of a\\nb",
             ]
+        );
+        assert_eq!(
+            [0, 12, 123, 1234, 123_456, 1_234_567].map(amount),
+            ["0", "12", "123", "1,234", "123,456", "1,234,567"]
         );
         assert_eq!((signed(0), signed(-1), times(1)), ("0 B".into(), "\u{2212}1 B".into(), "once".into()));
     }

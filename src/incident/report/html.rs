@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::events::{Event, Weight, about, ending, events, rate, signed, since, times};
+use super::events::{Event, Weight, about, amount, ending, events, rate, signed, since, times};
 use super::series::Series;
 use super::story::{Evidence, Story, Suspect, clock_of, day_and_clock, stage_name};
 use super::tree::{Row, Tree};
@@ -186,7 +186,9 @@ fn who_grew(story: &Story) -> Markup {
 
 fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
     let whole = evidence.growth.filter(|growth| *growth > 0);
-    let part = suspect.growth.zip(whole).map(|(growth, whole)| (growth as f64 / whole as f64).clamp(0.0, 1.0));
+    let share = |bytes: f64| whole.map(|whole| (bytes / whole as f64).clamp(0.0, 1.0));
+    let part = suspect.growth.and_then(|growth| share(growth as f64));
+    let most = suspect.up_to.and_then(|bytes| share(bytes as f64));
     let looks = evidence.looks.iter().zip(&suspect.sizes).enumerate();
     let is_path = evidence.looks.len() > 1 && suspect.sizes.len() > 1;
     html! {
@@ -195,7 +197,9 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                 @match suspect.growth {
                     Some(growth) => {
                         (signed(growth))
-                        @if let Some(per_second) = suspect.rate {
+                        @if let Some(up_to) = suspect.up_to {
+                            small { "up to +" (Size(up_to)) " in all" }
+                        } @else if let Some(per_second) = suspect.rate {
                             small { (rate(per_second)) }
                         }
                     },
@@ -210,7 +214,7 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                         ", " (who.comm) " (process " (who.pid) ")"
                     }
                     @if let Some(count) = suspect.count {
-                        "; " (count) " of them"
+                        "; " (amount(count)) " of them"
                         @if let Some(more) = suspect.count_growth.filter(|more| *more != 0) {
                             ", " (more_or_fewer(more))
                         }
@@ -224,8 +228,11 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                 }
                 @if let Some(part) = part {
                     div.meter {
-                        svg width="100%" height="4" role="img" aria-label={ (format!("{:.0}%", part * 100.0)) " of all growth" } {
-                            rect width=(format!("{:.1}%", part * 100.0)) height="4" rx="2" {}
+                        svg width="100%" height="4" role="img" aria-label=(heard(part, most)) {
+                            @if let Some(most) = most {
+                                rect.most width=(percent(most)) height="4" rx="2" {}
+                            }
+                            rect width=(percent(part)) height="4" rx="2" {}
                         }
                     }
                 }
@@ -238,7 +245,7 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                                     Some(bytes) => {
                                         (Size(*bytes))
                                         @if let Some(count) = suspect.counts.get(index).copied().flatten() {
-                                            ", " (count)
+                                            ", " (amount(count))
                                         }
                                     },
                                     None => "not known",
@@ -252,8 +259,19 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
     }
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// What somebody hears who does not see how long the bar is.
+fn heard(part: f64, most: Option<f64>) -> String {
+    let most = most.map(|most| format!(", with what they refer to up to {:.0}%", most * 100.0)).unwrap_or_default();
+    format!("{:.0}% of all growth{most}", part * 100.0)
+}
+
 fn more_or_fewer(more: i64) -> String {
-    if more < 0 { format!("{} fewer", more.unsigned_abs()) } else { format!("{more} more") }
+    let count = amount(more.unsigned_abs());
+    if more < 0 { format!("{count} fewer") } else { format!("{count} more") }
 }
 
 fn what_next(story: &Story) -> Markup {
@@ -285,7 +303,7 @@ fn charts(story: &Story, events: &[Event]) -> Markup {
             }
         };
     };
-    let length = |span: (f64, f64)| about(Duration::try_from_secs_f64(span.1 - span.0).unwrap_or_default());
+    let length = |span: (f64, f64)| about(Duration::from_secs((span.1 - span.0).max(1.0) as u64));
     html! {
         section aria-labelledby="memory" {
             h2 id="memory" { "Memory" }

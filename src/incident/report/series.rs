@@ -76,7 +76,7 @@ const SHORTEST: f64 = 10.0;
 const WORTH_A_PICTURE: f64 = 0.5;
 
 /// Turns that lie within this part of a picture at its end, and are so many, are drawn once more.
-const CROWDED: f64 = 0.05;
+const CROWDED: f64 = 0.02;
 const CROWD: usize = 3;
 
 /// How memory came to its highest point.
@@ -151,29 +151,31 @@ impl Series {
         Self { points: points.take_while(|point| point.seconds <= to).copied().collect() }
     }
 
-    /// Points of so many moments at the most, at equal distances in time: what was known then.
+    /// The highest points of so many parts of the time, and the first and the last.
     pub fn spread(&self, most: usize) -> Vec<Point> {
         let Some((from, to)) = self.span().filter(|_| self.points.len() > most) else { return self.points.clone() };
-        let step = (to - from) / most.saturating_sub(1).max(1) as f64;
-        let known = |moment: usize| {
-            let time = if moment + 1 == most { to } else { from + step * moment as f64 };
-            self.points.partition_point(|point| point.seconds <= time).checked_sub(1)
-        };
-        let mut chosen: Vec<usize> = (0..most).filter_map(known).collect();
-        chosen.dedup();
-        chosen.into_iter().filter_map(|index| self.points.get(index).copied()).collect()
+        let part =
+            |point: &Point| (((point.seconds - from) / (to - from) * most as f64) as usize).min(most.saturating_sub(1));
+        let mut chosen: Vec<Point> = self.points.first().copied().into_iter().collect();
+        for of_part in self.points.chunk_by(|one, other| part(one) == part(other)) {
+            chosen.extend(of_part.iter().max_by_key(|point| point.gauged.last));
+        }
+        chosen.extend(self.points.last());
+        chosen.dedup_by(|next, kept| next.seconds == kept.seconds);
+        chosen
     }
 
     /// How memory came to its highest point; `None` if it hardly rose.
     pub fn climb(&self) -> Option<Climb> {
-        let highest = self.points.iter().enumerate().max_by_key(|(_, point)| point.gauged.high)?;
-        let (index, top) = (highest.0, (highest.1.seconds, highest.1.gauged.high));
+        // The highest of an interval may lie before finer points within it: only what was last seen has a time.
+        let highest = self.points.iter().enumerate().max_by_key(|(_, point)| point.gauged.last)?;
+        let (index, top) = (highest.0, (highest.1.seconds, highest.1.gauged.last));
         let limit = self.limit().unwrap_or(0);
         let dip = (limit / DIP_OF_LIMIT).max(WORTH_TELLING_BYTES);
         let mut lowest = top;
         for point in self.points.iter().take(index).rev() {
             let gained = top.1.saturating_sub(lowest.1);
-            if point.gauged.high > lowest.1.saturating_add((gained / DIP).max(dip)) {
+            if point.gauged.last > lowest.1.saturating_add((gained / DIP).max(dip)) {
                 break;
             }
             // As long as it stood still before, that is no climb.
@@ -250,7 +252,8 @@ impl From<&Kept> for Point {
             usage,
             gauged: Range::of(kept.gauged),
             limit: kept.limit.filter(|limit| *limit > 0),
-            parts: parts(&kept.composition, usage.last),
+            // It was read at some moment of the interval: of the rest, no more than there was all the time.
+            parts: parts(&kept.composition, usage.low),
         }
     }
 }
@@ -355,6 +358,17 @@ mod tests {
                 940.0,
                 999.0,
             ),
+            // What was highest in a second is not what was seen at its end.
+            (
+                {
+                    let mut series = course(1001, |second| up(second, 900));
+                    let last = series.points.last_mut().unwrap();
+                    last.gauged = Range { low: 1 << 20, high: 999 << 20, last: 1 << 20 };
+                    series
+                },
+                900.0,
+                999.0,
+            ),
             // The highest point is not the last one.
             (course(1000, |second| up(if second > 950 { 0 } else { second }, 850)), 850.0, 950.0),
         ] {
@@ -387,7 +401,9 @@ mod tests {
     fn a_few_moments_stand_for_many_points() {
         let series = course(1000, |second| second as u64);
         let times: Vec<f64> = series.spread(5).iter().map(|point| point.seconds).collect();
-        assert_eq!(times, [0.0, 249.0, 499.0, 749.0, 999.0]);
+        assert_eq!(times, [0.0, 199.0, 399.0, 599.0, 799.0, 999.0]);
+        let peak = course(1000, |second| if second == 501 { 900 } else { 1 }).spread(5);
+        assert!(peak.iter().any(|point| point.seconds == 501.0), "{peak:?}");
         assert_eq!((series.within((0.0, 3.0)).spread(5).len(), Series::default().spread(5).len()), (4, 0));
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::events::{about, events, level, signed, since, times};
+use super::events::{about, amount, events, level, signed, since, times};
 use super::series::Series;
 use super::story::{Evidence, Story, Suspect, clock_of, day_and_clock, stage_name};
 use super::tree::Tree;
@@ -175,10 +175,11 @@ fn details(suspect: &Suspect) -> String {
         text.push_str(&format!(", {} {}", who.comm, who.pid));
     }
     if let Some(count) = suspect.count {
-        text.push_str(&format!(", {count} of them"));
+        text.push_str(&format!(", {} of them", amount(count)));
     }
     if let Some(more) = suspect.count_growth {
-        text.push_str(&format!(" ({more:+})"));
+        let sign = if more < 0 { '\u{2212}' } else { '+' };
+        text.push_str(&format!(" ({sign}{})", amount(more.unsigned_abs())));
     }
     if let Some(rate) = suspect.rate {
         text.push_str(&format!(", {}", Rate(rate)));
@@ -226,7 +227,7 @@ fn memory(sheet: &mut Sheet, story: &Story) {
         let (before, calm) = ((whole.0, views.main.0), series.within((whole.0, views.main.0)));
         let low = calm.points.iter().map(|point| point.gauged.low).min().unwrap_or(0);
         let high = calm.points.iter().map(|point| point.gauged.high).max().unwrap_or(0);
-        let length = about(Duration::try_from_secs_f64(before.1 - before.0).unwrap_or_default());
+        let length = about(Duration::from_secs((before.1 - before.0).max(1.0) as u64));
         let calm = sheet.prose(&format!("In the {length} before: between {} and {}.", Size(low), Size(high)));
         sheet.item(&calm);
     }
