@@ -351,7 +351,7 @@ fn chosen<T: Copy>(all: &[T], most: usize) -> Vec<T> {
 
 fn memory_table(story: &Story, series: &Series, span: (f64, f64)) -> Markup {
     html! {
-        details {
+        details.numbers {
             summary { "The numbers of this chart" }
             div.wide role="region" aria-label="The numbers of this chart" tabindex="0" {
                 table {
@@ -398,6 +398,8 @@ pub fn composition(story: &Story, all: &Series, span: (f64, f64), name: &str) ->
     let Some((first, last)) = points.first().zip(points.last()) else { return html! {} };
     let sum = |parts: &Parts| parts.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
     let max = points.iter().map(|(_, parts)| sum(parts)).max().unwrap_or(0);
+    // What is left when the app has ended tells nothing of it.
+    let highest = points.iter().rev().max_by_key(|(_, parts)| sum(parts)).unwrap_or(last);
     let frame = Frame::new((first.0, last.0), 6.0, max.saturating_add(max / 25));
     // A single look fills the whole width.
     let edges: Vec<(f64, Parts)> = match points[..] {
@@ -426,7 +428,7 @@ pub fn composition(story: &Story, all: &Series, span: (f64, f64), name: &str) ->
                     title id=(title) { "Where the memory is" }
                     desc id=(description) {
                         @for kind in shown.iter().rev() {
-                            (label(*kind)) ": from " (Size(of(&first.1, *kind))) " to " (Size(of(&last.1, *kind))) ". "
+                            (label(*kind)) ": from " (Size(of(&first.1, *kind))) " to " (Size(of(&highest.1, *kind))) ". "
                         }
                     }
                     @for bytes in scale {
@@ -441,7 +443,7 @@ pub fn composition(story: &Story, all: &Series, span: (f64, f64), name: &str) ->
                 // As they lie upon one another.
                 @for kind in shown.iter().rev() {
                     span.key.kind.{ (key(*kind)) } {
-                        (label(*kind)) " " span.number { (Size(of(&first.1, *kind))) " → " (Size(of(&last.1, *kind))) }
+                        (label(*kind)) " " span.number { (Size(of(&first.1, *kind))) " → " (Size(of(&highest.1, *kind))) }
                     }
                 }
             }
@@ -487,7 +489,7 @@ fn label(kind: usize) -> &'static str {
 
 fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize], span: (f64, f64)) -> Markup {
     html! {
-        details {
+        details.numbers {
             summary { "The numbers of this chart" }
             div.wide role="region" aria-label="The numbers of this chart" tabindex="0" {
                 table {

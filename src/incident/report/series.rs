@@ -76,7 +76,7 @@ const SHORTEST: f64 = 10.0;
 const WORTH_A_PICTURE: f64 = 0.5;
 
 /// Turns that lie within this part of a picture at its end, and are so many, are drawn once more.
-const CROWDED: f64 = 0.02;
+const CROWDED: f64 = 0.005;
 const CROWD: usize = 3;
 
 /// How memory came to its highest point.
