@@ -86,12 +86,14 @@ fn facts(story: &Story, numbers: &str) -> Markup {
     let forecast = numbers.next();
     html! {
         dl.facts {
-            div {
-                dt { "Outcome" }
-                dd {
-                    (outcome(&story.outcome))
-                    @if let Some(code) = story.exit_code {
-                        small { "exit code " (code) }
+            @if !story.outcome.is_empty() {
+                div {
+                    dt { "Outcome" }
+                    dd {
+                        (outcome(&story.outcome))
+                        @if let Some(code) = story.exit_code {
+                            small { "exit code " (code) }
+                        }
                     }
                 }
             }
@@ -112,12 +114,14 @@ fn facts(story: &Story, numbers: &str) -> Markup {
                     }
                 }
             }
-            div {
-                dt { "Began" }
-                dd {
-                    (day_and_clock(&story.began))
-                    @if let Some(duration) = story.duration() {
-                        small { "lasted " (Span(duration)) }
+            @if !story.began.is_empty() {
+                div {
+                    dt { "Began" }
+                    dd {
+                        (day_and_clock(&story.began))
+                        @if let Some(duration) = story.duration() {
+                            small { "lasted " (Span(duration)) }
+                        }
                     }
                 }
             }

@@ -133,13 +133,18 @@ fn head(sheet: &mut Sheet, story: &Story) {
     if sheet.form == Form::Markdown {
         sheet.line("");
     }
-    let mut facts = vec![format!("incident {}", story.id), story.outcome.to_string()];
+    let told = |text: &str, what: String| (!text.is_empty()).then_some(what);
+    let mut facts = Vec::new();
+    facts.extend(told(&story.id, format!("incident {}", story.id)));
+    facts.extend(told(&story.outcome, story.outcome.to_string()));
     facts.extend(story.exit_code.map(|code| format!("exit code {code}")));
-    facts.push(format!("began {} UTC", day_and_clock(&story.began)));
+    facts.extend(told(&story.began, format!("began {} UTC", day_and_clock(&story.began))));
     facts.extend(story.duration().map(|span| format!("lasted {}", Span(span))));
     facts.extend(story.peak().map(|sample| format!("at the most {}", level(&sample))));
-    let facts = sheet.prose(&facts.join(", "));
-    sheet.line(&facts);
+    if !facts.is_empty() {
+        let facts = sheet.prose(&facts.join(", "));
+        sheet.line(&facts);
+    }
 }
 
 fn who_grew(sheet: &mut Sheet, story: &Story) {
@@ -337,6 +342,13 @@ fn artifacts(sheet: &mut Sheet, story: &Story) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let text = super::text(&Story::of(r#"{"schema":"memini.incident/1"}"#).unwrap(), Form::Lines);
+        assert!(text.starts_with("an incident of the app\n\nWho grew\n"), "{text}");
+        assert!(!text.contains(", ,") && !text.contains("  UTC"), "{text}");
+    }
 
     #[test]
     fn markdown_shows_what_stands_there_and_does_nothing() {
