@@ -525,6 +525,27 @@ fn what_a_heap_dump_may_take_of_the_disk_is_limited() {
 }
 
 #[test]
+fn an_app_that_is_well_does_not_keep_old_incidents_for_ever() {
+    let group = Group::new("keep-for", 100);
+    let memini = Memini::new(&group).options(&["--keep-for", "30d"]);
+    let incidents = memini.place().join("memini/incidents");
+    // The third one was written to lately.
+    let names = [1, 2, 3, 4].map(|day| incidents.join(format!("2020-11-0{day}T05-45-01Z-web-1")));
+    for name in &names {
+        fs::create_dir_all(name.join("artifacts")).unwrap();
+        fs::write(name.join("incident.json"), "{}").unwrap();
+    }
+    for name in [&names[0], &names[1], &names[3]] {
+        let file = fs::File::options().write(true).open(name.join("incident.json")).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(31 * 86_400)).unwrap();
+    }
+    let session = memini.app(&[]).start();
+    wait_until("the old one to be removed", || !names[1].exists());
+    session.finish().assert_code(0);
+    assert_eq!(names.map(|name| name.exists()), [true, false, true, true]);
+}
+
+#[test]
 fn of_earlier_incidents_the_first_and_the_newest_are_kept() {
     let group = Group::new("kept", 160);
     let memini = leaking(&group).options(&["--keep-incidents", "3", "--keep-dumps", "1"]);
