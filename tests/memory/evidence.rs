@@ -541,7 +541,8 @@ fn an_app_that_is_well_does_not_keep_old_incidents_for_ever() {
     }
     let session = memini.app(&[]).start();
     wait_until("the old one to be removed", || !names[1].exists());
-    session.finish().assert_code(0);
+    let ended = session.finish();
+    ended.assert_code(0);
     assert_eq!(names.map(|name| name.exists()), [true, false, true, true]);
 }
 
