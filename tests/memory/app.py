@@ -98,6 +98,20 @@ def daemon(rest):
     os.waitpid(middle, 0)
 
 
+def recorded():
+    """Returns when memini's recorder has seen a look: its worker has ended, and takes no memory any more."""
+    path = os.path.expandvars("$PLACE/memini/recorder")
+    while True:
+        try:
+            with open(path, "rb") as file:
+                file.seek(4096)
+                if any(file.read(4)):
+                    return
+        except FileNotFoundError:
+            pass
+        time.sleep(TICK)
+
+
 def breed(rate):
     """Children without end, each of which holds half a MiB and starts the next one."""
     while True:
@@ -138,6 +152,8 @@ def obey(instruction):
     elif verb == "victim":
         with open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
+    elif verb == "recorded":
+        recorded()
     elif verb == "reap":
         os.wait()
     elif verb == "pause":

@@ -104,7 +104,8 @@ fn a_hook_finds_in_words_and_environment_what_it_needs_to_know() {
 #[test]
 fn the_reason_of_a_stop_reaches_its_hooks() {
     let group = Group::new("hook-reason", 64);
-    let ended = Memini::new(&group).hook("stop=echo {reason} {stage}").app(&[ABOVE_STOP, "pause"]).start().end();
+    let ended =
+        Memini::new(&group).hook("stop=echo {reason} {stage}").app(&["recorded", ABOVE_STOP, "pause"]).start().end();
     ended.assert_code(75).assert_says("hook 1 | floor stop");
 }
 
@@ -178,7 +179,12 @@ fn all_hooks_of_a_stage_run_and_those_of_each_stage_in_its_turn() {
 fn the_last_hooks_do_not_keep_the_app_from_leaving() {
     let group = Group::new("hook-last", 64);
     let options = ["--grace", "500ms", "--hook-timeout", "600s"];
-    let ended = Memini::new(&group).options(&options).hook("stop=sleep 1000").app(&[ABOVE_STOP, "pause"]).start().end();
+    let ended = Memini::new(&group)
+        .options(&options)
+        .hook("stop=sleep 1000")
+        .app(&["recorded", ABOVE_STOP, "pause"])
+        .start()
+        .end();
     ended.assert_code(75).assert_says("sending SIGTERM to the app");
     let incident = ended.incident();
     let events = incident.events();

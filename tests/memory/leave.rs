@@ -9,9 +9,14 @@ use crate::support::{ABOVE_STOP, Group, MIB, Memini};
 /// What the app does, what memini says about it, and how the incident is called.
 const GROWTH: &[(&str, &[&str], &str, &str)] = &[
     ("leaves", &["grow 20"], "sending SIGTERM to the app", "stopped"),
-    ("ignores", &["ignore SIGTERM", ABOVE_STOP, "pause"], "the app did not leave within 200 ms: killing it", "killed"),
+    (
+        "ignores",
+        &["ignore SIGTERM", "recorded", ABOVE_STOP, "pause"],
+        "the app did not leave within 200 ms: killing it",
+        "killed",
+    ),
     ("ignores-and-grows", &["ignore SIGTERM", "grow 20"], "killing the app", "killed"),
-    ("grows-on-term", &["on SIGTERM grow 40", ABOVE_STOP, "pause"], "killing the app", "killed"),
+    ("grows-on-term", &["on SIGTERM grow 40", "recorded", ABOVE_STOP, "pause"], "killing the app", "killed"),
     ("children", &["ignore SIGTERM", "fork grow 8", "fork grow 8", "grow 4"], "killing the app", "killed"),
     ("breeds", &["ignore SIGTERM", "breed 30"], "killing the app", "killed"),
     ("daemon", &["ignore SIGTERM", "daemon grow 20", "pause"], "killing the app", "killed"),
@@ -141,7 +146,11 @@ fn without_a_termination_log_none_is_made() {
 fn the_stop_signal_and_the_exit_code_are_the_users() {
     let group = Group::new("signal", 64);
     let options = ["--stop-signal", "USR1", "--exit-code", "99"];
-    let ended = Memini::new(&group).options(&options).app(&["on SIGUSR1 exit 3", ABOVE_STOP, "pause"]).start().end();
+    let ended = Memini::new(&group)
+        .options(&options)
+        .app(&["on SIGUSR1 exit 3", "recorded", ABOVE_STOP, "pause"])
+        .start()
+        .end();
     ended.assert_code(99).assert_says("sending SIGUSR1 to the app");
     assert_eq!(ended.incident().event("app-exited")["exit"]["code"], 3);
 }

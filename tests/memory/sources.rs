@@ -39,7 +39,8 @@ fn a_limit_that_changes_is_noted_and_decided_on() {
 #[test]
 fn a_soft_limit_below_the_kernels_counts() {
     let group = Group::new("soft", 256);
-    let ended = Memini::new(&group).options(&["--limit", "64MiB"]).app(&[ABOVE_STOP, "pause"]).start().end();
+    let ended =
+        Memini::new(&group).options(&["--limit", "64MiB"]).app(&["recorded", ABOVE_STOP, "pause"]).start().end();
     ended.assert_code(75).assert_says("limit 64 MiB").assert_says(" of 64 MiB (");
     assert_eq!(group.failures(), 0, "the kernel's own limit was far away");
 }
@@ -47,7 +48,8 @@ fn a_soft_limit_below_the_kernels_counts() {
 #[test]
 fn a_soft_limit_above_the_kernels_does_not() {
     let group = Group::new("soft-high", 64);
-    let ended = Memini::new(&group).options(&["--limit", "256MiB"]).app(&[ABOVE_STOP, "pause"]).start().end();
+    let ended =
+        Memini::new(&group).options(&["--limit", "256MiB"]).app(&["recorded", ABOVE_STOP, "pause"]).start().end();
     ended.assert_code(75).assert_says("limit 64 MiB").assert_says(" of 64 MiB (9");
     assert_eq!(group.oom_kills(), 0);
 }

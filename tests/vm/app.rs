@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, exit};
@@ -66,6 +67,7 @@ fn obey(instruction: &str) {
         "orphan" => drop(another(&[rest, "exit 0"])),
         "session" => drop(nix::unistd::setsid()),
         "breed" => breed(first() / SLOWER, &instruction),
+        "recorded" => recorded(),
         "victim" => fs::write("/proc/self/oom_score_adj", "1000").expect("oom_score_adj"),
         "pause" => pause(),
         "exit" => exit(first() as i32),
@@ -192,6 +194,15 @@ fn read(path: &str) {
 fn another(instructions: &[&str]) -> Child {
     let program = std::env::current_exe().expect("the own program");
     Command::new(program).arg(CHILD).args(instructions).spawn().expect("a child")
+}
+
+/// Returns when memini's recorder has seen a look: its worker has ended, and takes no memory any more.
+fn recorded() {
+    let mut sequence = [0; 4];
+    let path = expanded("$PLACE/memini/recorder");
+    while !File::open(&path).is_ok_and(|file| file.read_exact_at(&mut sequence, 4096).is_ok()) || sequence == [0; 4] {
+        thread::sleep(TICK);
+    }
 }
 
 /// Children without end, each of which holds half a MiB and starts the next one.

@@ -106,7 +106,12 @@ impl<'a> Tracing<'a> {
             return (census, None);
         }
         let dump = self.dump(pid);
-        let fault = dump.as_ref().err().map(|why| format!("process {pid}: {why}; no lines are recorded"));
+        // Who has ended has no helper any more, and that it has is said already.
+        let fault = dump
+            .as_ref()
+            .err()
+            .filter(|_| exists(pid))
+            .map(|why| format!("process {pid}: {why}; no lines are recorded"));
         let census = match (census, &dump) {
             // A version that cannot be looked at from outside still tells by itself.
             (Err(Refusal::Cannot(why)), Ok(dump)) if dump.has_lines() => {
@@ -182,6 +187,11 @@ pub fn end(pid: i32, file: &Path, on_hold: OnHold) {
     {
         remote::take_back(process, file, on_hold);
     }
+}
+
+/// Whether it still is, and not only as a zombie: that has no memory.
+fn exists(pid: i32) -> bool {
+    std::fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| !maps.is_empty())
 }
 
 fn why(error: &io::Error) -> String {
@@ -788,6 +798,20 @@ for line in sys.stdin:
         assert!(fault.contains("no helper is in it") && census.remarks == [fault.clone()], "{fault}");
         let none = tracing(1).add(app.pid(), Err(Refusal::NotMine));
         assert_eq!(none, (Err(Refusal::NotMine), None));
+    }
+
+    // An app that ended while it was looked at was said to have been started as python -I.
+    #[test]
+    fn who_has_ended_is_not_said_to_have_no_helper() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        let gone = || Err(Refusal::Cannot("it ended".into()));
+        while exists(pid) {
+            std::thread::yield_now();
+        }
+        assert_eq!(tracing(1).add(pid, gone()), (gone(), None), "a zombie");
+        child.wait().unwrap();
+        assert_eq!(tracing(1).add(pid, gone()), (gone(), None), "nobody");
     }
 
     #[test]
