@@ -316,11 +316,18 @@ def hostile():
             return {name: poison(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [poison(item, key) for item in value]
-        kept = {"schema", "at", "began", "last", "event", "stage", "sha256", "outcome", "from", "trace_at", "capture_at", "stop_at", "kill_at"}
-        if isinstance(value, str) and key not in kept:
+        kept = {"schema", "at", "began", "last", "stage", "sha256", "outcome", "from", "trace_at", "capture_at", "stop_at", "kill_at"}
+        known = key == "event" and not value.startswith("of a newer")
+        if isinstance(value, str) and key not in kept and not known:
             return ("artifacts/" if key == "file" else "") + HOSTILE
         return value
-    return poison(leak())
+    story, last = leak(), 548.9
+    story["timeline"] += [
+        entry(last, "verdict", verdict="leak", **{"from": "steady"}, horizon=14400.0, sample=sample(300 * MIB, 512 * MIB, 20000)),
+        entry(last, "signal", signal="SIGTERM", sender=7, times=2),
+        entry(last, "found-by-next-run", text="it was killed", certain=False, sample=sample(508 * MIB, 512 * MIB, MIB)),
+        entry(last, "of a newer memini", sample=sample(508 * MIB, 512 * MIB, MIB))]
+    return poison(story)
 
 
 def minimal():
