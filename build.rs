@@ -1,4 +1,4 @@
-//! Tells the binary which commit it was built from, for `memini --version`.
+//! Tells the binary which commit it was built from, for `memini --version`, and places its code.
 
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +15,18 @@ fn main() {
     let commit = std::env::var(VARIABLE).ok().or_else(head).filter(|commit| is_commit(commit));
     let commit = commit.as_deref().and_then(|commit| commit.get(..LENGTH)).unwrap_or("unknown");
     println!("cargo:rustc-env={VARIABLE}={commit}");
+    place_resident_code();
+}
+
+/// In the static binary, as it is shipped, the linker puts together what PID 1 runs when memory is short.
+fn place_resident_code() {
+    let script = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("src/sys/resident.ld");
+    println!("cargo:rerun-if-changed={}", script.display());
+    println!("cargo:rustc-check-cfg=cfg(resident)");
+    if std::env::var("CARGO_CFG_TARGET_ENV").as_deref() == Ok("musl") {
+        println!("cargo:rustc-link-arg=-Wl,-T,{}", script.display());
+        println!("cargo:rustc-cfg=resident");
+    }
 }
 
 /// The commit of this repository, if it is one: not of another one that it was unpacked in.

@@ -144,6 +144,7 @@ fn settle(
     let guards = config.watch;
     let engine = Engine::new(settings(&config, watch.is_some(), reading_pause), clock.now());
     let supervisor = assemble(Parts { config, clock, signals, app, engine, watch, source });
+    memory::release_program();
     if guards {
         keep_in_memory();
     }

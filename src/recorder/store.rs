@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, Flock, FlockArg, fallocate};
+use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::fstatfs;
 
@@ -166,7 +166,12 @@ fn fill(mut file: &File, layout: &Layout, header: &[u8]) -> io::Result<()> {
     }
     let mut content = header.to_vec();
     content.resize(usize::try_from(layout.bytes).map_err(io::Error::other)?, 0);
-    file.write_all(&content)?;
+    // A page at a time, and read back so: what is written or read at once makes a large folio of the page cache, and newer kernels
+    // (seen on 6.18) map all of it when one page is touched. It would count for PID 1, and be locked.
+    let _ = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+    for page in content.chunks(4096) {
+        file.write_all(page)?;
+    }
     // A disk that is full may say so only now.
     file.sync_data()
 }

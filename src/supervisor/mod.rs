@@ -30,6 +30,7 @@ pub mod newborn;
 mod recorder;
 pub mod recording;
 pub mod report;
+mod resident;
 pub mod sentence;
 pub mod tree;
 pub mod watch;
@@ -61,6 +62,7 @@ use app::App;
 use attention::Attention;
 use recorder::Recorder;
 use recording::Recording;
+use resident::Resident;
 use sentence::{Ending, Sentence};
 use tree::Tree;
 use watch::Watch;
@@ -143,6 +145,7 @@ pub struct Supervisor {
     workers: Workers,
     recording: Recording,
     recorder: Recorder,
+    resident: Resident,
     ballast: Option<Ballast>,
     /// What the hooks' tokens say: the last sample that was noted, and why.
     last_sample: Sample,
@@ -216,6 +219,7 @@ impl Supervisor {
         Self {
             recording: Recording::new(&parts.config, app.get(), &parts.source),
             recorder: Recorder::new(&parts.config, parts.watch.is_some()),
+            resident: Resident::new(),
             tree,
             config: parts.config,
             clock: parts.clock,
@@ -291,6 +295,7 @@ impl Supervisor {
     /// Waits for whatever comes first, and turns it into events.
     fn wait(&mut self) {
         if self.attention.adapt(self.engine.deadline().map(|deadline| deadline.since(self.clock.now()))) {
+            self.resident.uses_more();
             self.set_up_stop_timer();
         }
         let mut wait = Wait::new();
@@ -334,6 +339,17 @@ impl Supervisor {
         self.continue_newborn_if_due();
         self.write_record_if_due(now);
         self.keep_recorder(now);
+        self.tidy_program(now);
+    }
+
+    /// What it takes to run workers, and to note an incident, is not in use any more when these are over.
+    fn tidy_program(&mut self, now: Moment) {
+        self.resident.guarded(self.workers.any(|role| role == Role::Guardian));
+        if self.workers.any(|role| role != Role::Guardian) || self.recording.name().is_some() {
+            self.resident.uses_more();
+        } else if !self.engine.is_pressed() && !self.app_exit_told {
+            self.resident.tidy(now);
+        }
     }
 
     /// Has the recorder made once there is time for that, and later what it needs besides being written to.

@@ -85,7 +85,9 @@ impl SharedWords {
     /// Has this word's page in memory, to be written to.
     pub fn touch(&self, word: usize) {
         if let Some(word) = self.get(word) {
-            word.fetch_or(0, Ordering::Relaxed);
+            // It has to be a store, which the compiler would make a load: around a page that is read for the first time the
+            // kernel maps fifteen others.
+            word.fetch_or(std::hint::black_box(0), Ordering::Relaxed);
         }
     }
 

@@ -54,6 +54,67 @@ pub fn release_stack() {
     unsafe { libc::madvise(start, USED_STACK, libc::MADV_DONTNEED) };
 }
 
+/// Since Linux 5.18: MADV_DONTNEED also where memory is locked.
+const MADV_DONTNEED_LOCKED: libc::c_int = 24;
+
+/// Gives back what is not in use of the program itself, but for what PID 1 runs when memory is short. The other code and constants stay in the page cache, and count for memini again as
+/// soon as they are used. What the start needs, or what notes an incident, would stay mapped for good, and with each page the
+/// fifteen around it.
+pub fn release_program() {
+    // SAFETY: plain numbers.
+    let (table, count) = unsafe { (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM)) };
+    let table = std::ptr::with_exposed_provenance::<Header>(usize::try_from(table).unwrap_or(0));
+    if table.is_null() || !table.is_aligned() {
+        return;
+    }
+    let headers = (0..usize::try_from(count).unwrap_or(0)).map(|index| {
+        // SAFETY: the kernel has told where the program's own table is and how many entries it has (getauxval(3)); it is mapped
+        // as long as the program is.
+        unsafe { table.add(index).read() }
+    });
+    // The address of the table, less that which it is linked to, is by how much all of it was moved.
+    let linked = headers.clone().find(|header| header.p_type == libc::PT_PHDR).map(|header| header.p_vaddr);
+    let moved =
+        linked.and_then(|linked| usize::try_from(linked).ok()).map_or(0, |linked| table.addr().wrapping_sub(linked));
+    for header in headers.filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+        let Ok(start) = usize::try_from(header.p_vaddr) else { continue };
+        let Ok(length) = usize::try_from(header.p_memsz) else { continue };
+        let start = start.wrapping_add(moved);
+        let (first, end) = (start & !4095, start.wrapping_add(length));
+        let place = std::ptr::without_provenance_mut(first);
+        // SAFETY: a segment that nobody can write to: what is given back of it is read from the file when it is needed.
+        unsafe {
+            if libc::madvise(place, end.wrapping_sub(first), MADV_DONTNEED_LOCKED) != 0 {
+                libc::madvise(place, end.wrapping_sub(first), libc::MADV_DONTNEED);
+            }
+        }
+    }
+    keep_resident();
+}
+
+/// What PID 1 runs when memory is short is in memory before, and locked with the rest: where nothing can be read back, it would
+/// come too late.
+#[cfg(resident)]
+fn keep_resident() {
+    unsafe extern "C" {
+        static memini_resident_start: u8;
+        static memini_resident_end: u8;
+    }
+    let (start, end) = (&raw const memini_resident_start, &raw const memini_resident_end);
+    for offset in (0..end.addr().saturating_sub(start.addr())).step_by(4096) {
+        // SAFETY: both lie in the program's code (resident.ld), which can be read.
+        unsafe { start.add(offset).read_volatile() };
+    }
+}
+
+#[cfg(not(resident))]
+const fn keep_resident() {}
+
+#[cfg(target_pointer_width = "64")]
+type Header = libc::Elf64_Phdr;
+#[cfg(target_pointer_width = "32")]
+type Header = libc::Elf32_Phdr;
+
 /// A private or shared mapping, unmapped when dropped.
 #[derive(Debug)]
 struct Mapping {
