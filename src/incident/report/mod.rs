@@ -4,7 +4,7 @@
 //! incident.json → Story (every text made plain) → Series, Tree, sentences → a page, Markdown or text
 //! ```
 //!
-//! - **Nothing in a report acts.** Names are the app's own choice. [`Text`] is the only kind of text in a [`Story`]: what a
+//! - **Nothing in a report acts.** Names are the app's own choice. [`Text`](story::Text) is the only kind of text in a [`Story`]: what a
 //!   terminal would obey, what breaks lines and what turns writing round is spelled out when it is read. The page is written
 //!   through maud, which escapes whatever is put into it; Markdown gets such texts as code. The page has no script, loads
 //!   nothing, and forbids both to itself.
