@@ -84,6 +84,8 @@ pub struct Keeping {
     pub incidents: u32,
     /// `--keep-dumps`: the same of heap dumps.
     pub dumps: u32,
+    /// `--keep-for`: how old they get, but for the first one and the newest; `None`: for ever.
+    pub age: Option<Duration>,
     /// `--max-artifact`: the largest file; bytes.
     pub artifact: u64,
     /// `--max-total`: all incidents together; bytes.
@@ -149,7 +151,7 @@ pub struct Config {
     pub capture: Option<Recipes>,
     /// `--heavy`, `--max-pause`, `--redact`, `--live`.
     pub heavy: Heavy,
-    /// `--keep-incidents`, `--keep-dumps`, `--max-artifact`, `--max-total`, `--keep-free`.
+    /// `--keep-incidents`, `--keep-dumps`, `--keep-for`, `--max-artifact`, `--max-total`, `--keep-free`.
     pub keeping: Keeping,
     /// `--baseline-after`.
     pub baseline_after: Duration,

@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use memini_fuzz::incident::history;
 use memini_fuzz::is_one_line;
 use memini_fuzz::recorder::ending::{Now, Obituary};
 use memini_fuzz::recorder::format::{
@@ -55,12 +56,21 @@ fn seal(words: &mut [u32], start: usize, slots: usize, length: usize) {
     }
 }
 
-fn look_at(history: &History) {
-    let samples = history.samples();
+/// Where nothing was recorded, no history is written.
+fn without_null(mut incident: serde_json::Value) -> serde_json::Value {
+    let fields = incident.as_object_mut().unwrap();
+    fields.retain(|_, value| !value.is_null());
+    incident
+}
+
+fn look_at(recorded: &History) {
+    let samples = recorded.samples();
     assert!(samples.windows(2).all(|pair| pair[0].0 <= pair[1].0), "{samples:?}");
-    assert!(history.incident.as_ref().is_none_or(|name| !name.contains(['/', '.']) && !name.is_empty()));
+    let told = serde_json::json!({"history": history::of(recorded), "id": 1});
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&history::print(told.clone())).ok(), Some(without_null(told)));
+    assert!(recorded.incident.as_ref().is_none_or(|name| !name.contains(['/', '.']) && !name.is_empty()));
     for (boot_id, oom_kills) in [("b", Some(1)), ("other", None)] {
-        let obituary = Obituary::new(history, &Now { boot_id: boot_id.into(), oom_kills });
+        let obituary = Obituary::new(recorded, &Now { boot_id: boot_id.into(), oom_kills });
         assert!(is_one_line(&obituary.sentence()));
         for line in obituary.journal("name").lines() {
             assert!(serde_json::from_str::<serde_json::Value>(line).is_ok_and(|line| line.is_object()), "{line}");

@@ -26,8 +26,10 @@ pub mod capture;
 pub mod engine {
     pub mod event;
     pub mod looks;
+    pub mod rate;
     pub mod settings;
     pub mod time;
+    pub mod trend;
 }
 
 #[path = "../../src/recorder/mod.rs"]
@@ -57,6 +59,7 @@ pub mod supervisor {
 #[path = "../../src/incident"]
 pub mod incident {
     pub mod folder;
+    pub mod history;
     pub mod record;
     /// As in memini's own room.
     pub const SCHEMA: &str = "memini.incident/1";

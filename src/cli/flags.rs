@@ -282,6 +282,12 @@ flags! {
         brief: "how many heap dumps are kept: the first and the newest",
         detail: "Of all incidents together.",
     };
+    KEEP_FOR Flag {
+        long: "keep-for", short: None, takes: Takes::Value("DURATION|off"), default: "30d", heading: Heading::Evidence,
+        brief: "how old incidents get, the first and the newest aside",
+        detail: "Counted from when one was last written to. It is looked at when memini starts and whenever an incident is \
+                 written down.",
+    };
     MAX_ARTIFACT Flag {
         long: "max-artifact", short: None, takes: Takes::Value("SIZE"), default: "1GiB", heading: Heading::Evidence,
         brief: "the largest heap dump, compressed",

@@ -27,8 +27,8 @@ before the kernel's OOM killer would take it.
 Options end at COMMAND; what follows is the app's. 'memini check' says what memini sees and may
 do here (exit code 0: it can guard, 1: it cannot); an app of that name is run with
 'memini -- check'. 'memini capture' takes evidence now: of the processes with these numbers and
-what descends from them, or beside a running memini of all that it runs. 'memini report' shows an
-incident, the newest in DIR if none is named.
+what descends from them, or beside a running memini of all that it runs. 'memini report' shows
+an incident, the newest in DIR if none is named.
 
 Each option has a variable. An option beats its variable, which beats the default; an empty
 variable is none. Switches take true or false, also as --dry-run=false. Of an option given twice

@@ -57,6 +57,7 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
         keeping: Keeping {
             incidents: values.one(&flags::KEEP_INCIDENTS, units::positive_count)?,
             dumps: values.one(&flags::KEEP_DUMPS, units::positive_count)?,
+            age: values.one(&flags::KEEP_FOR, units::age)?,
             artifact: values.one(&flags::MAX_ARTIFACT, units::size)?,
             total: values.one(&flags::MAX_TOTAL, units::size)?,
             free: values.one(&flags::KEEP_FREE, units::size_or_none)?,

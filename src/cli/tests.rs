@@ -94,6 +94,7 @@ const ARRIVALS: &[(&str, &str, Shown, &str)] = &[
     ("live", "true", |config| config.heavy.live.to_string(), "true"),
     ("keep-incidents", "5", |config| config.keeping.incidents.to_string(), "5"),
     ("keep-dumps", "1", |config| config.keeping.dumps.to_string(), "1"),
+    ("keep-for", "12h", |config| format!("{:?}", config.keeping.age), "Some(43200s)"),
     ("max-artifact", "100MiB", |config| config.keeping.artifact.to_string(), "104857600"),
     ("max-total", "1GiB", |config| config.keeping.total.to_string(), "1073741824"),
     ("keep-free", "0", |config| config.keeping.free.to_string(), "0"),
@@ -129,7 +130,7 @@ fn spelled(flag: &Flag, value: &str) -> Vec<String> {
 
 #[test]
 fn every_option_arrives_by_flag_and_by_environment() {
-    for flag in ALL.iter().filter(|flag| flag.long != flags::JSON.long && flag.long != flags::SINCE.long) {
+    for flag in ALL.iter().filter(|flag| flag.heading != flags::Heading::Commands) {
         let arrival = ARRIVALS.iter().find(|(long, ..)| *long == flag.long);
         let (_, value, shown, expected) = arrival.unwrap_or_else(|| panic!("--{} is not tested", flag.long));
 
@@ -371,6 +372,8 @@ fn each_mistake_has_one_line_that_says_what_to_do() {
         (&["--grace", "10", "app"], "memini: --grace 10: a duration needs a unit; use 30s, 5min or 500ms"),
         (&["--grace", "10parsecs", "app"], "memini: --grace 10parsecs: not a duration; use 30s, 5min or 500ms"),
         (&["--grace", "11years", "app"], "memini: --grace 11years: more than ten years"),
+        (&["--keep-for", "0s", "app"], "memini: --keep-for 0s: no time at all; use 30s, 5min or 500ms"),
+        (&["--keep-for", "ever", "app"], "memini: --keep-for ever: not a duration; use 30s, 5min or 500ms"),
         (&["--hook-timeout", "0s", "app"], "memini: --hook-timeout 0s: no time at all; use 30s, 5min or 500ms"),
         (
             &["--capture", "java", "app"],

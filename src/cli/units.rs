@@ -141,6 +141,11 @@ pub fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A duration above 0, or `off`.
+pub fn age(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim().eq_ignore_ascii_case("off") { Ok(None) } else { positive_duration(text).map(Some) }
+}
+
 /// A signal by name or number.
 pub fn signal(text: &str) -> Result<Signal, String> {
     Signal::parse(text.trim()).ok_or_else(|| format!("not a signal; {SIGNAL_HINT}"))

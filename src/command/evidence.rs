@@ -262,7 +262,7 @@ mod tests {
                 redact: false,
                 live: false,
             },
-            keeping: crate::config::Keeping { incidents: 1, dumps: 1, artifact: 1, total: 1, free: 0 },
+            keeping: crate::config::Keeping { incidents: 1, dumps: 1, age: None, artifact: 1, total: 1, free: 0 },
             frames: None,
             seen: 0,
         };

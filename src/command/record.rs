@@ -6,13 +6,16 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::capture::sentences;
 use crate::capture::snapshot::Composition;
 use crate::capture::suspects::Findings;
 use crate::config::Keeping;
 use crate::incident::folder::Folder;
 use crate::incident::record::{Found, Record};
-use crate::incident::{digest, report, retention};
+use crate::incident::{digest, history, report, retention};
+use crate::recorder::reader;
 use crate::supervisor::report::Report;
 
 /// The longest file of evidence that is read back.
@@ -24,10 +27,14 @@ const MOST_EVIDENCE: usize = 8;
 /// What the report needs, in the app's group. Measured with a journal that is full, and rounded up. Bytes.
 const COST_OF_REPORT: u64 = 8 << 20;
 
-/// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, how much is kept, and the file
-/// for the termination message (empty while the incident goes on).
+/// What the history needs, in the app's group: the recorder's file, and what is read of it. Measured with a full recorder of the
+/// largest size, and rounded up. Bytes.
+const COST_OF_HISTORY: u64 = 8 << 20;
+
+/// The words after `__worker record`: folder, incident, the journal's descriptor and length, entries lost, the recorder's
+/// descriptor (empty without one), how much is kept, and the file for the termination message (empty while the incident goes on).
 pub fn run(words: &[OsString]) -> Option<()> {
-    let [dir, name, journal, length, lost, keeping, termination_log] = words else { return None };
+    let [dir, name, journal, length, lost, recorder, keeping, termination_log] = words else { return None };
     let journal = journal.to_str()?.parse().ok()?;
     let length = length.to_str()?.parse().ok()?;
     let lost = lost.to_str()?.parse().ok()?;
@@ -40,7 +47,11 @@ pub fn run(words: &[OsString]) -> Option<()> {
         }
     };
     let (dir, name) = (Path::new(dir), name.to_str()?);
-    write(dir, name, &journal, lost, termination_log);
+    let recorder = recorder.to_str()?.parse().ok();
+    // When the app has ended there is room, and nobody else would tell it later.
+    let is_last = !termination_log.is_empty();
+    let recorder = recorder.filter(|_| is_last || has_room(COST_OF_HISTORY));
+    write(dir, name, &journal, lost, recorder, termination_log);
     tidy(dir, name, &keeping);
     Some(())
 }
@@ -54,7 +65,7 @@ fn tidy(dir: &Path, name: &str, keeping: &Keeping) {
     }
 }
 
-fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsStr) {
+fn write(dir: &Path, name: &str, journal: &str, lost: u64, recorder: Option<i32>, termination_log: &OsStr) {
     let opened = Folder::of_incident(dir, name).and_then(|folder| Ok((folder.enter("artifacts".as_ref())?, folder)));
     let mut place = "none, the folder could not be written".to_owned();
     let mut written = None;
@@ -65,6 +76,7 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
             if let Some(found) = best(&record, folder.path()) {
                 record.tell(found);
             }
+            record.remember(recorder.map(history_in).unwrap_or_default());
             let json = record.json();
             place = folder.path().display().to_string();
             match folder.replace("incident.json", json.as_bytes()) {
@@ -94,12 +106,22 @@ fn write(dir: &Path, name: &str, journal: &str, lost: u64, termination_log: &OsS
     }
 }
 
+/// Whether so many bytes are left below the limit.
+fn has_room(bytes: u64) -> bool {
+    super::capture::composition().is_none_or(|Composition { usage, limit, clean, .. }| {
+        limit.is_none_or(|limit| limit.saturating_sub(usage.saturating_sub(clean)) >= bytes)
+    })
+}
+
+/// What the recorder has kept. The record is worth having without it: whatever is wrong with the file is told by who finds it.
+fn history_in(descriptor: i32) -> Value {
+    let file = crate::sys::descriptors::duplicate(descriptor).map(File::from);
+    file.ok().and_then(|file| reader::read(&file).ok()).map_or(Value::Null, |recorded| history::of(&recorded))
+}
+
 /// The report for people. It can be had at any time of `memini report`: what speaks against it now is no great loss.
 pub(super) fn write_report(folder: &Folder, json: &str) {
-    let has_room = super::capture::composition().is_none_or(|Composition { usage, limit, clean, .. }| {
-        limit.is_none_or(|limit| limit.saturating_sub(usage.saturating_sub(clean)) >= COST_OF_REPORT)
-    });
-    if !has_room {
+    if !has_room(COST_OF_REPORT) {
         return;
     }
     let page = match report::Story::of(json) {

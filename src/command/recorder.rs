@@ -15,7 +15,7 @@ use crate::cgroup::choose;
 use crate::config::Keeping;
 use crate::incident::folder::Folder;
 use crate::incident::record::{self, Record};
-use crate::incident::{digest, retention};
+use crate::incident::{digest, history, retention};
 use crate::recorder::ending::{Ending, Now, Obituary};
 use crate::recorder::format::Layout;
 use crate::recorder::reader::History;
@@ -55,10 +55,19 @@ pub fn run(words: &[OsString]) -> Option<()> {
     };
     let sent = made.and_then(|descriptor| socket::send_descriptor(&UnixStream::from(socket), descriptor.as_fd()));
     match sent {
-        Ok(()) => Report::Ready.send(),
+        Ok(()) => {
+            Report::Ready.send();
+            tidy(Path::new(dir), &keeping);
+        }
         Err(error) => Report::Failed(&format!("cannot make a recorder: {error}; the run is not recorded")).send(),
     }
     Some(())
+}
+
+/// An app that is well writes no incident down, and old ones are to go all the same.
+fn tidy(dir: &Path, keeping: &Keeping) {
+    let complaints = retention::tidy(dir, "", keeping, 0).map(|left| left.complaints).unwrap_or_default();
+    complaints.iter().for_each(|complaint| Report::Warning(complaint).send());
 }
 
 /// The header, with what this process can tell of the machine. What is too long is left out.
@@ -122,11 +131,11 @@ fn tell(dir: &Path, history: &History, file: &File, boot_id: String, keeping: &K
 
 /// The incident: the one that was open, completed, or one of its own. With the recorder itself among the artifacts. Its name
 /// and its path.
-fn keep(dir: &Path, history: &History, file: &File, obituary: &Obituary<'_>) -> Result<(String, String), String> {
-    let name = history.incident.clone().unwrap_or_else(|| {
-        let end = history.started().unwrap_or(0).saturating_add(history.pulse.since_start);
+fn keep(dir: &Path, recorded: &History, file: &File, obituary: &Obituary<'_>) -> Result<(String, String), String> {
+    let name = recorded.incident.clone().unwrap_or_else(|| {
+        let end = recorded.started().unwrap_or(0).saturating_add(recorded.pulse.since_start);
         let end = UNIX_EPOCH.checked_add(Duration::from_millis(end)).unwrap_or(UNIX_EPOCH);
-        crate::incident::name(end, history.told("hostname"), 1)
+        crate::incident::name(end, recorded.told("hostname"), 1)
     });
     let folder = Folder::of_incident(dir, &name).map_err(|error| error.to_string())?;
     let artifacts = folder.enter("artifacts".as_ref()).map_err(|error| error.to_string())?;
@@ -137,9 +146,13 @@ fn keep(dir: &Path, history: &History, file: &File, obituary: &Obituary<'_>) -> 
     let text = match open_record(&folder) {
         Some(record) => {
             let files = digest::artifacts(&artifacts, |name, bytes| record::digest_in(&record, name, bytes));
-            record::complete(record.clone(), &obituary.last_entries(), &files)
+            record::complete(record.clone(), &obituary.last_entries(), &files, history::of(recorded))
         }
-        None => Record::new(&obituary.journal(&name), 0, digest::artifacts(&artifacts, |_, _| None)).json(),
+        None => {
+            let mut record = Record::new(&obituary.journal(&name), 0, digest::artifacts(&artifacts, |_, _| None));
+            record.remember(history::of(recorded));
+            record.json()
+        }
     };
     folder.replace("incident.json", text.as_bytes()).map_err(|error| error.to_string())?;
     super::record::write_report(&folder, &text);

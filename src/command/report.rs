@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::Form;
 use crate::incident::report::text::{self, text};
 use crate::incident::report::{Story, html};
-use crate::incident::{digest, retention};
+use crate::incident::{digest, history, retention};
 
 /// The longest `incident.json`: a journal has 64 KiB, and a history of a recorder's some hundred.
 const LONGEST: u64 = 16 << 20;
@@ -42,7 +42,7 @@ pub fn report(question: &Question) -> Result<String, String> {
         Err(_) => Story::of(&json).map(|_| Value::Null).map_err(|why| cannot(&why))?,
     };
     add_digests(&mut incident, &folder);
-    let json = format!("{incident:#}\n");
+    let json = history::print(incident);
     let story = Story::of(&json).map_err(|why| cannot(&why))?;
     Ok(match question.form {
         Form::Html => html::page(&story),

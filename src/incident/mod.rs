@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod folder;
+pub mod history;
 pub mod journal;
 pub mod record;
 pub mod report;

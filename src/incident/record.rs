@@ -15,7 +15,7 @@ pub const LONGEST_MESSAGE: usize = 4096;
 const STAGES_TOLD: usize = 8;
 
 /// What the record says by itself, whatever stands in the journal's header.
-const RECORDS_OWN: [&str; 12] = [
+const RECORDS_OWN: [&str; 13] = [
     "schema",
     "summary",
     "outcome",
@@ -28,6 +28,7 @@ const RECORDS_OWN: [&str; 12] = [
     "not_done",
     "processes",
     "timeline",
+    "history",
 ];
 
 /// How many lines of what the evidence says stand in the message.
@@ -69,6 +70,7 @@ pub struct Record {
     lost: u64,
     files: Vec<Artifact>,
     found: Found,
+    history: Value,
 }
 
 impl Record {
@@ -77,7 +79,8 @@ impl Record {
     /// A line that is no JSON object is counted with the lost ones: the journal is memini's own, but what is left of it
     /// shall be readable whatever happened to it.
     pub fn new(journal: &str, lost: u64, files: Vec<Artifact>) -> Self {
-        let mut record = Self { header: Map::new(), entries: Vec::new(), lost, files, found: Found::default() };
+        let (header, entries, found) = (Map::new(), Vec::new(), Found::default());
+        let mut record = Self { header, entries, lost, files, found, history: Value::Null };
         for line in journal.lines() {
             match serde_json::from_str(line) {
                 Ok(Value::Object(entry)) if entry.contains_key("event") => record.entries.push(Value::Object(entry)),
@@ -111,6 +114,11 @@ impl Record {
         self.found = found;
     }
 
+    /// What a recorder has kept, as [`super::history::of`] tells it.
+    pub fn remember(&mut self, history: Value) {
+        self.history = history;
+    }
+
     /// `incident.json`, with a newline at its end. What a reader asks first comes first.
     pub fn json(&self) -> String {
         let mut header = self.header.clone();
@@ -135,9 +143,12 @@ impl Record {
             self.entries.iter().filter(|entry| !is_told_elsewhere(entry)).map(with_time).collect(),
         );
         incident.insert("timeline_entries_lost".into(), self.lost.into());
+        if !self.history.is_null() {
+            incident.insert("history".into(), self.history.clone());
+        }
         let mut incident = Value::Object(incident);
         round(&mut incident);
-        format!("{incident:#}\n")
+        super::history::print(incident)
     }
 
     /// What the evidence says, with the name of its file; null without any.
@@ -344,9 +355,9 @@ pub fn digest_in<'a>(record: &'a Map<String, Value>, name: &str, bytes: u64) -> 
     of_file.find(|told| number(told, "bytes") == bytes)?.get("sha256")?.as_str()
 }
 
-/// A record whose run was killed before it could end it: with the end that the next run has found, and the artifacts that are
-/// there now.
-pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Artifact]) -> String {
+/// A record whose run was killed before it could end it: with the end that the next run has found, the artifacts that are
+/// there now, and what the recorder has kept.
+pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Artifact], history: Value) -> String {
     let words = record.get("app").and_then(|app| app.get("command")?.as_array());
     let path = words.and_then(|words| words.first()?.as_str()).unwrap_or("the app");
     let name = path.rsplit('/').next().unwrap_or(path).replace('\n', " ");
@@ -359,9 +370,10 @@ pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Arti
     if let Some(timeline) = record.get_mut("timeline").and_then(Value::as_array_mut) {
         timeline.extend(entries.iter().map(with_time));
     }
+    record.insert("history".into(), history);
     let mut record = Value::Object(record);
     round(&mut record);
-    format!("{record:#}\n")
+    super::history::print(record)
 }
 
 fn event(entry: &Value) -> &str {
@@ -410,7 +422,13 @@ fn left_out(entry: &Value) -> Option<String> {
         "capture-skipped" if entry.get("cooldown_left").and_then(Value::as_f64) == Some(0.0) => {
             format!("no capture: {} were taken, and --max-captures allows no more", number(entry, "taken"))
         }
+        "capture-skipped" if entry.get("cooldown_left").is_some_and(Value::is_null) => {
+            "no capture: the cooldown was not over, or --max-captures allowed no more".to_owned()
+        }
         "capture-skipped" => format!("no capture: the cooldown lasted another {}", seconds("cooldown_left")),
+        "evidence-cut" if entry.get("after").is_some_and(Value::is_null) => {
+            "a look at the processes was cut: there was no more time".to_owned()
+        }
         "evidence-cut" => format!("a look at the processes was cut after {}: there was no more time", seconds("after")),
         "stop-not-needed" => "above the stop threshold the app was not stopped: it was not urgent".to_owned(),
         "thresholds-unreachable" => {
@@ -652,7 +670,7 @@ mod tests {
             "trace_at": "60%", "capture_at": "80%", "stop_at": "92%", "kill_at": "97%", "stop_when": "urgent",
             "gauge": "unreclaimable", "soft_limit": null, "grace_seconds": 10.0, "cooldown_seconds": 300.0, "max_captures": 3,
             "capture": true, "heavy": "auto", "max_pause_seconds": 5.0, "helpers": false, "keep_incidents": 20,
-            "keep_dumps": 3, "max_artifact": 1, "max_total": 4, "keep_free": 1, "baseline_after_seconds": 300.0,
+            "keep_dumps": 3, "keep_for_seconds": null, "max_artifact": 1, "max_total": 4, "keep_free": 1, "baseline_after_seconds": 300.0,
             "hook_timeout_seconds": 30.0, "exit_code": 75, "brake": false, "dry_run": false,
         });
         json!({
@@ -666,6 +684,7 @@ mod tests {
         use crate::capture::suspects::{Findings, Held, Suspect, Taken};
         use crate::engine::event::{Exit, HookEnd, Note, Run, Sample, StopReason};
         use crate::engine::settings::Stage;
+        use crate::engine::trend::Verdict;
         use crate::sys::signal::Signal;
 
         let stat = crate::cgroup::reading::Stat::default();
@@ -695,6 +714,7 @@ mod tests {
             Note::EvidenceEnded { run, end, after },
             Note::LimitChanged { from: None, to: Some(1) },
             Note::ThresholdsUnreachable { limit: 5, stage: Stage::Kill },
+            Note::Verdict { verdict: Verdict::Leak, from: Verdict::Growing, horizon: after, sample },
             Note::OomKill { times: 2 },
             Note::Thrashing { refaults: 5.5, pressure: Some(0.5), sample },
             Note::Braked { times: 3, stopped: after },
@@ -762,11 +782,67 @@ mod tests {
                 "no heap dump",
             ]
         );
+        // What an older memini has not written is no fault, nor is what a recorder has kept.
+        let mut older = value.clone();
+        for key in ["not_done", "brakes"] {
+            older.as_object_mut().unwrap().shift_remove(key);
+        }
+        for (place, keys) in [
+            ("/artifacts/0", &["sha256"][..]),
+            ("/evidence", &["looks", "processes"]),
+            ("/evidence/suspects/0", &["sizes", "counts"]),
+            ("/settings", &["on_leak", "keep_for_seconds", "helpers"]),
+        ] {
+            let fields = older.pointer_mut(place).unwrap().as_object_mut().unwrap();
+            keys.iter().for_each(|key| _ = fields.shift_remove(*key));
+        }
+        older["history"] = json!([{"interval": 1, "points": [
+            {"seconds": 1.5, "usage": [1, 2, 3], "gauged": [1, 2, 3], "limit": null, "composition": {"anon": 1}}]}]);
+        assert_eq!(crate::incident::schema::faults(&older), Vec::<String>::new());
+        assert!(crate::incident::report::Story::of(&older.to_string()).is_ok());
         // The schema would notice.
         let mut wrong = value.clone();
         wrong["timeline"][0]["new"] = json!(1);
         wrong["outcome"] = json!("lost");
         assert_eq!(crate::incident::schema::faults(&wrong).len(), 2);
+    }
+
+    #[test]
+    fn what_the_next_start_finds_is_what_the_schema_says() {
+        use crate::engine::settings::Stage;
+        use crate::recorder::ending::{Now, Obituary};
+        use crate::recorder::reader::History;
+        use crate::recorder::told::{Course, Event, Kind, Pulse, Sample};
+
+        // Twice: with numbers, and as of a dry run or a hook that was not started.
+        let events: Vec<Event> = [[1, 2, 3, 4], [0, 0, u64::MAX, 0]]
+            .into_iter()
+            .flat_map(|values| {
+                Kind::ALL.map(|kind| Event { stage: Stage::Stop, from: 1, values, ..Event::new(kind, [0; 4]) })
+            })
+            .collect();
+        let course = Course { least: 1 << 20, most: 3 << 20, last: 2 << 20 };
+        let sample = Sample { number: 4, looks: 1, usage: course, gauged: Some(course), ..Sample::default() };
+        let pulse = Pulse { since_start: 5000, limit: Some(3 << 20), unix: 1_795_326_301_000, ..Pulse::default() };
+        let mut run = whole_header();
+        (run["boot_id"], run["started_ms"]) = (json!("b"), json!(1));
+        let count = events.len() - 2;
+        let history = History { run, pulse, events, rings: vec![(1, vec![sample])], ..History::default() };
+        let obituary = Obituary::new(&history, &Now { boot_id: "b".into(), oom_kills: None });
+        let mut record = Record::new(&obituary.journal("one"), 0, Vec::new());
+        record.remember(super::super::history::of(&history));
+        let value: Value = serde_json::from_str(&record.json()).unwrap();
+        assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
+        assert_eq!(value["timeline"].as_array().unwrap().len(), count + 2);
+        assert_eq!(value["history"][0]["points"][0]["gauged"], json!([1 << 20, 3 << 20, 2 << 20]));
+        // The same of a record that was open: what it says of the end, and the newer history.
+        let Value::Object(mut open) = value else { panic!("no object") };
+        open.insert("history".into(), Value::Null);
+        let completed = complete(open, &obituary.last_entries(), &[], super::super::history::of(&history));
+        let value: Value = serde_json::from_str(&completed).unwrap();
+        assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
+        assert_eq!((&value["outcome"], value["timeline"].as_array().unwrap().len()), (&json!("oom-killed"), count + 4));
+        assert!(value["history"].is_array() && value["last"] == "2026-11-22T05:45:06.000Z", "{completed}");
     }
 
     #[test]

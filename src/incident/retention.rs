@@ -1,4 +1,5 @@
-//! What is kept of incidents that are over: the first one and the newest, and of all of them together so many bytes.
+//! What is kept of incidents that are over: the first one and the newest, the others for so long, and of all of them together so
+//! many bytes.
 //!
 //! The first one may be the only one of its kind, and the newest tell of now. Heap dumps, which are larger than all the rest,
 //! are counted once more, by themselves.
@@ -26,6 +27,9 @@ struct Stored {
     name: String,
     folder: Folder,
     bytes: u64,
+    /// How long ago it began or was last written to, whatever is later; by a clock that may have been set, so nothing if that is
+    /// still to come.
+    age: Duration,
     may_go: bool,
     is_gone: bool,
 }
@@ -38,13 +42,22 @@ struct Dump {
     is_gone: bool,
 }
 
-/// Removes what is too much if so many bytes are to come; of the incident `own` at the most heap dumps.
+/// Removes what is too much if so many bytes are to come; of the incident `own` at the most heap dumps. Without a name nobody
+/// writes to one yet, and what was written to lately is left alone.
 ///
 /// # Errors
 /// Where DIR cannot be opened.
 pub fn tidy(dir: &Path, own: &str, keeping: &Keeping, coming: u64) -> Result<Left, FolderError> {
-    let incidents = Folder::base(dir)?.enter("incidents".as_ref())?;
-    let mut stock = Stock::of(incidents, own);
+    tidy_at(SystemTime::now(), dir, own, keeping, coming)
+}
+
+fn tidy_at(now: SystemTime, dir: &Path, own: &str, keeping: &Keeping, coming: u64) -> Result<Left, FolderError> {
+    let base = Folder::base(dir)?;
+    if base.inode("incidents").is_none() {
+        return Ok(Left::default());
+    }
+    let mut stock = Stock::of(base.open_folder("incidents")?, own, now);
+    stock.keep_so_long(keeping);
     stock.keep_so_many_dumps(keeping);
     stock.keep_so_many_incidents(keeping);
     stock.keep_so_many_bytes(keeping.total.saturating_sub(coming));
@@ -61,7 +74,7 @@ struct Stock {
 }
 
 impl Stock {
-    fn of(incidents: Folder, own: &str) -> Self {
+    fn of(incidents: Folder, own: &str, now: SystemTime) -> Self {
         let own_host = host(own);
         let mut stored: Vec<Stored> = Vec::new();
         let mut dumps = Vec::new();
@@ -69,10 +82,12 @@ impl Stock {
             // What somebody else has put there is nothing of ours.
             let Some(owner) = host(&name) else { continue };
             let Ok(folder) = incidents.open_folder(&name) else { continue };
-            let recently = folder.modified("incident.json").and_then(|written| written.elapsed().ok());
+            let written = folder.modified("incident.json");
+            let recently = written.and_then(|written| now.duration_since(written).ok());
             let is_open = recently.is_none_or(|ago| ago < MAY_BE_OPEN) && own_host != Some(owner);
             let may_go = name != own && !is_open;
-            stored.push(Stored { bytes: folder.bytes(), name, folder, may_go, is_gone: false });
+            let age = began(&name).max(written).and_then(|last| now.duration_since(last).ok()).unwrap_or_default();
+            stored.push(Stored { bytes: folder.bytes(), name, folder, age, may_go, is_gone: false });
         }
         stored.sort_by(|one, other| one.name.cmp(&other.name));
         for (incident, stored) in stored.iter().enumerate() {
@@ -93,6 +108,15 @@ impl Stock {
         left.fold(0, |sum: u64, stored| sum.saturating_add(stored.bytes))
     }
 
+    fn keep_so_long(&mut self, keeping: &Keeping) {
+        let Some(longest) = keeping.age else { return };
+        for index in 1..self.stored.len().saturating_sub(1) {
+            if self.stored.get(index).is_some_and(|stored| stored.age > longest) {
+                self.remove(index);
+            }
+        }
+    }
+
     /// The dumps of the open incident count and may go like all others: it may take several.
     fn keep_so_many_dumps(&mut self, keeping: &Keeping) {
         let surplus = self.dumps.len().saturating_sub(keeping.dumps as usize);
@@ -104,7 +128,8 @@ impl Stock {
     }
 
     fn keep_so_many_incidents(&mut self, keeping: &Keeping) {
-        let mut surplus = self.stored.len().saturating_sub(keeping.incidents as usize);
+        let left = self.stored.iter().filter(|stored| !stored.is_gone).count();
+        let mut surplus = left.saturating_sub(keeping.incidents as usize);
         for index in usize::from(keeping.incidents > 1)..self.stored.len() {
             if surplus > 0 && self.remove(index) {
                 surplus = surplus.saturating_sub(1);
@@ -148,6 +173,8 @@ impl Stock {
         };
         match self.incidents.remove_folder(&stored.name) {
             Ok(()) => stored.is_gone = true,
+            // Somebody else has tidied up in the same moment.
+            Err(_) if self.incidents.inode(&stored.name).is_none() => stored.is_gone = true,
             Err(error) => {
                 let path = stored.folder.path().display();
                 self.complaints.push(format!("cannot remove {path}: {error}; it takes room"));
@@ -172,6 +199,12 @@ fn host(name: &str) -> Option<&str> {
     });
     let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
     (looks_right && is_number).then_some(host)
+}
+
+/// When the incident of this name began.
+fn began(name: &str) -> Option<SystemTime> {
+    let (day, clock) = name.get(..19)?.split_once('T')?;
+    humantime::parse_rfc3339(&format!("{day}T{}Z", clock.replace('-', ":"))).ok()
 }
 
 #[cfg(test)]
@@ -228,7 +261,7 @@ mod tests {
         }
     }
 
-    const MANY: Keeping = Keeping { incidents: 100, dumps: 100, artifact: 1 << 30, total: 1 << 40, free: 0 };
+    const MANY: Keeping = Keeping { incidents: 100, dumps: 100, age: None, artifact: 1 << 30, total: 1 << 40, free: 0 };
 
     #[test]
     fn the_first_incident_and_the_newest_are_kept() {
@@ -241,6 +274,39 @@ mod tests {
         assert_eq!(place.left().0, [1, 5, 6]);
         place.tidy(&own, Keeping { incidents: 1, ..MANY }, 0);
         assert_eq!(place.left().0, [6]);
+    }
+
+    #[test]
+    fn what_is_older_goes_but_for_the_first_and_the_newest_and_what_was_written_to_since() {
+        let at = |hour: u64| began(&format!("2026-11-22T{hour:02}-00-00Z-web-1")).unwrap();
+        let keeping = Keeping { age: Some(Duration::from_secs(3 * 3600 + 60)), ..MANY };
+        for (now, own, age, left) in [
+            (8, "", keeping.age, vec![1, 3, 5, 6]),
+            // Everything is older, and the newest stays.
+            (20, "", keeping.age, vec![1, 6]),
+            // The own one goes on, however long.
+            (20, "2026-11-22T02-00-00Z-web-1", keeping.age, vec![1, 2, 6]),
+            // Nothing is known of a time to come.
+            (0, "", keeping.age, vec![1, 2, 3, 4, 5, 6]),
+            (20, "", None, vec![1, 2, 3, 4, 5, 6]),
+        ] {
+            let place = Place::new();
+            for hour in 1..=6 {
+                let folder = place.dir().join("incidents").join(place.incident(hour, "web", 0));
+                let file = std::fs::File::options().write(true).open(folder.join("incident.json")).unwrap();
+                // The third one went on for three hours.
+                file.set_modified(at(if hour == 3 { 6 } else { hour })).unwrap();
+            }
+            let tidied = tidy_at(at(now), &place.dir(), own, &Keeping { age, ..keeping }, 0).unwrap();
+            assert_eq!((place.left().0, tidied.complaints), (left, Vec::new()), "{now} {own} {age:?}");
+        }
+    }
+
+    #[test]
+    fn before_the_first_incident_no_folder_is_made_for_them() {
+        let place = Place::new();
+        place.tidy("", MANY, 0);
+        assert!(!place.dir().join("incidents").exists());
     }
 
     #[test]
@@ -300,6 +366,8 @@ mod tests {
 
     #[test]
     fn the_name_of_an_incident_is_known_from_any_other() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_326_301);
+        assert_eq!((began("2026-11-22T05-45-01Z-web-1"), began("2026-99-22T05-45-01Z-web-1")), (Some(time), None));
         assert_eq!(host("2026-11-22T05-45-01Z-web-1-12"), Some("web-1"));
         assert_eq!(host("2026-11-22T05-45-01Z--1"), Some(""));
         for name in ["", "2026", "2026-11-22T05-45-01Z-web", "2026-11-22T05-45-01Z-web-x", "x026-11-22T05-45-01Z-web-1"]

@@ -5,7 +5,7 @@
 //! ended ([`ending`]), puts it aside, makes the new one with all its blocks on the disk, locks it, and hands PID 1 the
 //! descriptor. The lock lasts as long as PID 1 does, so that whoever reads can tell a run that goes on from one that ended.
 //!
-//! The file ([`format`]): a header that is written once, a *pulse* (the last look of all), the events, and three rings of
+//! The file ([`mod@format`]): a header that is written once, a *pulse* (the last look of all), the events, and three rings of
 //! samples: every second for 10 minutes, every 10 seconds for 3 hours, every minute for 48 hours. All but the header are
 //! *cells*: a sequence number that is odd while the cell is being written, a checksum over number and content, the content.
 //! Who reads ([`reader`]) copies the file and leaves out each cell whose checksum does not hold, so that there are no torn

@@ -349,7 +349,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 27] = [
+    /// All of them.
+    pub const ALL: [Self; 27] = [
         Self::StageBegan,
         Self::StageEnded,
         Self::Signal,
@@ -573,6 +574,7 @@ impl Event {
             Kind::Verdict => {
                 put("verdict", json!(verdict(self.from & 15)));
                 put("from", json!(verdict(self.from >> 4)));
+                put("horizon", Value::Null);
             }
             Kind::Signal => {
                 put(
@@ -595,6 +597,48 @@ impl Event {
                 put("times", b.into());
             }
             Kind::OomKill => put("times", a.into()),
+            Kind::HookStarted | Kind::EvidenceStarted => {
+                // In a dry run there is none.
+                put("run", if a > 0 { a.into() } else { Value::Null });
+                if self.kind == Kind::HookStarted {
+                    put("hook", b.into());
+                }
+                put("stage", self.stage.name().into());
+            }
+            Kind::HookOverdue => {
+                put("run", a.into());
+                put("hook", b.into());
+                let signal = i32::try_from(c).ok().and_then(Signal::from_number);
+                put("signal", signal.map_or_else(|| "unknown".to_owned(), |signal| signal.to_string()).into());
+                put("after", Value::Null);
+            }
+            Kind::HookEnded | Kind::EvidenceEnded => {
+                put("run", a.into());
+                let end = if self.kind == Kind::HookEnded {
+                    put("hook", b.into());
+                    c
+                } else {
+                    b
+                };
+                put("end", if end == u64::MAX { json!({"not_started": true}) } else { exit(end) });
+                put("after", Value::Null);
+            }
+            Kind::EvidenceCut => {
+                put("run", a.into());
+                put("after", Value::Null);
+            }
+            Kind::CaptureSkipped => {
+                put("cooldown_left", Value::Null);
+                put("taken", a.into());
+            }
+            Kind::ThresholdsUnreachable => {
+                put("limit", a.into());
+                put("stage", self.stage.name().into());
+            }
+            Kind::Thrashing => {
+                put("refaults", Value::Null);
+                put("pressure", Value::Null);
+            }
             Kind::AppExited => {
                 put("exit", exit(a));
                 put("oom_killed", (b != 0).into());

@@ -128,7 +128,7 @@ mod tests {
     fn a_worker_is_told_what_it_was_asked_for() {
         let seen = keeper().unwrap();
         let heavy = Heavy { when: When::On, max_pause: Duration::from_millis(1500), redact: true, live: false };
-        let keeping = Keeping { incidents: 5, dumps: 1, artifact: 7, total: 9, free: 0 };
+        let keeping = Keeping { incidents: 5, dumps: 1, age: None, artifact: 7, total: 9, free: 0 };
         for (incident, room, recipes, frames) in [
             ("", None, Recipes::NONE, None),
             ("one", Some(7), Recipes::ALL, Some(1)),

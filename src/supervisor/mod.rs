@@ -398,7 +398,7 @@ impl Supervisor {
         if !is_due {
             return;
         }
-        if self.recording.write_if_due(now, &self.config, &mut self.workers).is_err() {
+        if self.recording.write_if_due(now, &self.config, self.recorder.descriptor(), &mut self.workers).is_err() {
             self.pending.push_back(Pending::Recorded);
         }
     }
@@ -841,7 +841,7 @@ impl Supervisor {
         let started = spawn::pipe().and_then(|(reader, writer)| {
             let group = self.app.id().to_string();
             let words = vec!["guardian".into(), reader.as_raw_fd().to_string().into(), group.into()];
-            self.workers.start(Role::Guardian, words, Some(reader.as_fd()))?;
+            self.workers.start(Role::Guardian, words, &[reader.as_fd()])?;
             Ok(writer)
         });
         match started {
@@ -958,7 +958,7 @@ impl Supervisor {
                 frames,
                 seen: seen.as_fd(),
             };
-            let started = self.workers.start(Role::Evidence(run, is_baseline), request.words(), Some(seen.as_fd()));
+            let started = self.workers.start(Role::Evidence(run, is_baseline), request.words(), &[seen.as_fd()]);
             self.seen = Some(seen);
             started
         });
@@ -977,7 +977,7 @@ impl Supervisor {
     fn end_recording(&mut self) {
         if self.recorded_frames().is_some() {
             let words = vec!["unrecord".into(), self.config.dir.clone().into(), self.app.id().to_string().into()];
-            if let Err(error) = self.workers.start(Role::Unrecord, words, None) {
+            if let Err(error) = self.workers.start(Role::Unrecord, words, &[]) {
                 ::log::warn!("cannot tell the app's helpers to end: {error}; they go on until their time is up");
             }
         }
@@ -1000,7 +1000,7 @@ impl Supervisor {
                     reason.into(),
                 ];
                 words.extend(hook.words.iter().map(OsString::from));
-                self.workers.start(Role::Hook(run), words, None)
+                self.workers.start(Role::Hook(run), words, &[])
             }
             _ => Err(std::io::Error::other("no incident is open")),
         };

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -72,7 +72,7 @@ impl Recorder {
                 run.into(),
                 serde_json::to_string(&config.keeping).unwrap_or_default().into(),
             ];
-            workers.start(Role::Recorder, words, Some(theirs.as_fd()))?;
+            workers.start(Role::Recorder, words, &[theirs.as_fd()])?;
             Ok(ours)
         });
         self.state = match started {
@@ -105,6 +105,14 @@ impl Recorder {
     fn writer(&mut self) -> Option<&mut Writer<SharedWords>> {
         match &mut self.state {
             State::On(writer) => Some(writer),
+            _ => None,
+        }
+    }
+
+    /// The file, for who wants to read it; `None` if nothing is recorded.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::On(writer) => Some(writer.map().as_fd()),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -290,17 +290,23 @@ impl Recording {
         Some(open.last_written.map_or(Moment::default(), |at| at.after(open.pause)))
     }
 
-    /// Has written down what is due, by a worker.
+    /// Has written down what is due, by a worker, with what the recorder has kept in `recorder`.
     ///
     /// # Errors
     /// Where the last record cannot be written because no worker can be started: nothing is to be waited for.
-    pub fn write_if_due(&mut self, now: Moment, config: &Config, workers: &mut Workers) -> Result<(), NoLastRecord> {
+    pub fn write_if_due(
+        &mut self,
+        now: Moment,
+        config: &Config,
+        recorder: Option<BorrowedFd<'_>>,
+        workers: &mut Workers,
+    ) -> Result<(), NoLastRecord> {
         if self.due(workers).is_none_or(|due| due > now) {
             return Ok(());
         }
         if let Some(over) = self.over.pop_front() {
             self.writes_open = false;
-            start_worker(&over, Role::Record(false), config, workers);
+            start_worker(&over, Role::Record(false), config, recorder, workers);
             return Ok(());
         }
         let Some(open) = &mut self.open else { return Ok(()) };
@@ -309,7 +315,8 @@ impl Recording {
         open.last_written = Some(now);
         self.writes_open = true;
         let is_last = std::mem::take(&mut self.is_last);
-        if start_worker(open, Role::Record(is_last), config, workers) || !is_last { Ok(()) } else { Err(NoLastRecord) }
+        let is_started = start_worker(open, Role::Record(is_last), config, recorder, workers);
+        if is_started || !is_last { Ok(()) } else { Err(NoLastRecord) }
     }
 }
 
@@ -318,7 +325,13 @@ impl Recording {
 pub struct NoLastRecord;
 
 /// Whether a worker now writes this incident down.
-fn start_worker(incident: &Open, role: Role, config: &Config, workers: &mut Workers) -> bool {
+fn start_worker(
+    incident: &Open,
+    role: Role,
+    config: &Config,
+    recorder: Option<BorrowedFd<'_>>,
+    workers: &mut Workers,
+) -> bool {
     let termination_log: OsString = match role {
         Role::Record(true) => config.termination_log.clone().into(),
         _ => OsString::new(),
@@ -331,10 +344,13 @@ fn start_worker(incident: &Open, role: Role, config: &Config, workers: &mut Work
         journal.as_fd().as_raw_fd().to_string().into(),
         journal.length().to_string().into(),
         journal.lost().to_string().into(),
+        recorder.map(|recorder| recorder.as_raw_fd().to_string()).unwrap_or_default().into(),
         serde_json::to_string(&config.keeping).unwrap_or_default().into(),
         termination_log,
     ];
-    match workers.start(role, words, Some(journal.as_fd())) {
+    let both = [journal.as_fd(), recorder.unwrap_or(journal.as_fd())];
+    let inherited = if recorder.is_some() { &both[..] } else { &both[..1] };
+    match workers.start(role, words, inherited) {
         Ok(()) => true,
         Err(error) => {
             log::warn!("cannot start a worker: {error}; the incident is in this log only");
@@ -387,6 +403,7 @@ fn header(config: &Config, app: i32, source: &str, hostname: &str) -> serde_json
             "helpers": config.helpers != Helpers::NONE,
             "keep_incidents": config.keeping.incidents,
             "keep_dumps": config.keeping.dumps,
+            "keep_for_seconds": config.keeping.age.map(|age| age.as_secs_f64()),
             "max_artifact": config.keeping.artifact,
             "max_total": config.keeping.total,
             "keep_free": config.keeping.free,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::report::{Report, WORKER};
 use super::sentence::Ending;
@@ -15,6 +15,9 @@ use crate::sys::spawn::{self, Child, ExecOutcome, ExecResult, Options, Program};
 /// How many workers can run at the same time: what the engine starts (16 hooks), the
 /// record's, the recorder's, the guardian, and what ends the helpers' work.
 pub const CAPACITY: usize = 21;
+
+/// How many descriptors a worker can be given: the record's has the journal and the recorder.
+const MOST_INHERITED: usize = 2;
 
 /// The longest line that a worker may report.
 const LONGEST_REPORT: usize = 1024;
@@ -110,11 +113,12 @@ impl Workers {
         Self { table: Vec::with_capacity(CAPACITY), has_let_go: false }
     }
 
-    /// Runs memini again with the hidden verb. `inherited` is a descriptor that it finds under the same number.
+    /// Runs memini again with the hidden verb. `inherited` are descriptors that it finds under the same numbers,
+    /// [`MOST_INHERITED`] at the most.
     ///
     /// # Errors
-    /// Where no process or pipe can be had, or too many workers run.
-    pub fn start(&mut self, role: Role, words: Vec<OsString>, inherited: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    /// Where no process or pipe can be had, too many workers run, or too many descriptors are given.
+    pub fn start(&mut self, role: Role, words: Vec<OsString>, inherited: &[BorrowedFd<'_>]) -> io::Result<()> {
         if self.table.len() >= CAPACITY {
             return Err(io::Error::other("too many workers run already"));
         }
@@ -122,16 +126,13 @@ impl Workers {
         arguments.extend(words);
         let program = Program::worker(&arguments)?;
         let (reader, writer) = spawn::pipe()?;
-        let output = (writer.as_fd(), libc::STDOUT_FILENO);
-        let two;
-        let one = [output];
-        let descriptors = match inherited {
-            Some(inherited) => {
-                two = [output, (inherited, std::os::fd::AsRawFd::as_raw_fd(&inherited))];
-                &two[..]
-            }
-            None => &one[..],
-        };
+        // The first one is the worker's output; the others are as many as were given.
+        let mut all = [(writer.as_fd(), libc::STDOUT_FILENO); 1 + MOST_INHERITED];
+        for (place, descriptor) in all.iter_mut().skip(1).zip(inherited) {
+            *place = (*descriptor, descriptor.as_raw_fd());
+        }
+        let count = inherited.len().saturating_add(1);
+        let descriptors = all.get(..count).ok_or_else(|| io::Error::other("too many descriptors for a worker"))?;
         let child = spawn::spawn(&program, &Options { descriptors, ..Options::default() })?;
         self.table.push(Worker::new(role, child, reader));
         Ok(())

@@ -135,7 +135,112 @@ def recorded():
 
     for moment in story["timeline"] + story["processes"]:
         moment["seconds"] = round(moment["seconds"] + shift, 3)
+        if "sample" in moment:
+            gauged = int((150 + 339 * (moment["seconds"] / end) ** 6) * MIB + 5 * MIB * math.sin(moment["seconds"] / 300))
+            moment["sample"] = sample(gauged, 512 * MIB, 0.5 * MIB, cache=23 * MIB, shmem=8 * MIB, sock=2 * MIB)
     story["history"] = [{"interval": 60, "points": points(600.0, 60)}, {"interval": 1, "points": points(end - 600, 5)}]
+    return story
+
+
+def calm():
+    """40 hours of calm, then a climb of four minutes: what was seen in a second, in four, in 80, in half an hour."""
+    story = leak()
+    limit, shift = 512 * MIB, 40 * 3600.0
+    end = shift + 549
+
+    def level(seconds):
+        climb = max(0.0, seconds - (end - 245)) / 245
+        return int((118 + 12 * math.sin(seconds / 9000)) * MIB + climb * 371 * MIB)
+
+    def points(first, last, step):
+        result = []
+        for index in range(int((last - first) / step)):
+            seconds = first + (index + 1) * step
+            gauged = level(seconds)
+            result.append({"seconds": round(seconds, 1), "usage": [gauged + 38 * MIB, gauged + 46 * MIB, gauged + 40 * MIB],
+                           "gauged": [gauged - 4 * MIB, gauged + 5 * MIB, gauged], "limit": limit,
+                           "composition": composition(gauged - 10 * MIB, cache=40 * MIB)})
+        return result
+
+    for moment in story["timeline"] + story["processes"]:
+        moment["seconds"] = round(moment["seconds"] + shift, 3)
+        if "sample" in moment:
+            moment["sample"] = sample(level(moment["seconds"]), limit, 1.5 * MIB, cache=40 * MIB)
+    story["history"] = [{"interval": 1, "points": points(end - 120, end, 1)}, {"interval": 4, "points": points(end - 600, end - 120, 4)},
+                        {"interval": 80, "points": points(end - 3 * 3600, end - 600, 80)},
+                        {"interval": 1800, "points": points(0, end - 3 * 3600, 1800)}]
+    return story
+
+
+def verdict():
+    """A leak of days that is told of early, and ends in a calm moment."""
+    limit, end = 1024 * MIB, 3 * 86400.0
+
+    def level(seconds):
+        return int((310 + 640 * seconds / end + 15 * math.sin(seconds / 7000)) * MIB)
+
+    def seen(seconds):
+        return sample(level(seconds), limit, 2600, cache=60 * MIB)
+
+    history = [{"seconds": float(second), "usage": [level(second) + 60 * MIB] * 3, "gauged": [level(second) - 9 * MIB, level(second) + 9 * MIB, level(second)],
+                "limit": limit, "composition": composition(level(second) - 10 * MIB, cache=60 * MIB)} for second in range(86400 + 1800, 3 * 86400, 1800)]
+    trace, capture, stop = 140400.0, 205200.0, 259000.0
+    timeline = [
+        entry(90000.0, "verdict", verdict="growing", **{"from": "steady"}, horizon=14400.0, sample=seen(90000.0)),
+        entry(100000.0, "verdict", verdict="leak", **{"from": "growing"}, horizon=86400.0, sample=seen(100000.0)),
+        entry(trace, "stage-began", stage="trace", **{"from": "normal"}, sample=seen(trace)),
+        entry(capture, "stage-began", stage="capture", **{"from": "trace"}, sample=seen(capture)),
+        entry(stop, "stage-began", stage="stop", **{"from": "capture"}, sample=seen(stop)),
+        entry(stop + 0.1, "stopping", reason="leak", sample=seen(stop)),
+        entry(stop + 0.2, "terminating"),
+        entry(stop + 3.0, "app-exited", exit={"code": 0}, oom_killed=False, stopped=True),
+        entry(stop + 3.0, "exit", code=75),
+    ]
+    return incident("memini stopped api because it leaked: 948 MiB of 1 GiB (93%), +2.5 KiB/s, limit in 8 h 30 min", "stopped", timeline,
+                    exit_code=75, history=[{"interval": 1800, "points": history}], app={"command": ["./api"], "pid": 2},
+                    settings=settings(on_leak="capture"))
+
+
+def found():
+    """A run that was killed with its memini, as the next start has found it."""
+    story = calm()
+    story["timeline"] = [moment for moment in story["timeline"] if moment["seconds"] < 40 * 3600 + 540]
+    last = 40 * 3600 + 549.0
+    text = ("the last run of gunicorn, last seen at 2026-11-23T21:49:09Z after 40 h 9 min, was killed by the kernel's OOM killer, "
+            "12 s after 92%; it grew 1.5 MiB/s for 4 min 5 s")
+    story["timeline"] += [
+        entry(last, "found-by-next-run", text=text, certain=True, sample=sample(508 * MIB, 512 * MIB, 1.5 * MIB, cache=MIB)),
+        entry(last, "app-exited", exit={"signal": "SIGKILL"}, oom_killed=True, stopped=False)]
+    for moment in story["timeline"]:
+        moment["at"] = at(moment["seconds"])
+    return {**story, "summary": "the kernel's OOM killer killed gunicorn: 508 MiB of 512 MiB (99%), +1.5 MiB/s, limit in 2.7 s",
+            "outcome": "oom-killed", "exit_code": None,
+            "artifacts": [*story["artifacts"], {"file": "artifacts/recorder", "bytes": 512 << 10, "sha256": "5e" * 32}]}
+
+
+def going_on():
+    """It goes on, and an older memini has written it: without digests, looks, sizes, what was not done."""
+    story = leak()
+    story["timeline"] = story["timeline"][:7]
+    for key in ("not_done", "brakes", "exit_code"):
+        del story[key]
+    for file in story["artifacts"]:
+        del file["sha256"]
+    for key in ("looks", "processes"):
+        del story["evidence"][key]
+    for one in story["evidence"]["suspects"]:
+        del one["sizes"], one["counts"]
+    return {**story, "outcome": "open", "summary": "the memory of gunicorn is high: 410 MiB of 512 MiB (80%), +1.5 MiB/s, limit in 1 min 8 s"}
+
+
+def unclear():
+    """Nothing is conclusive."""
+    story = leak()
+    evidence = story["evidence"]
+    evidence["is_conclusive"] = False
+    for one, part in zip(evidence["suspects"], (0.09, 0.06, 0.05, 0.04)):
+        one["sizes"] = [size and int(size * part) for size in one["sizes"]]
+        one["growth"], one["consistency"], one["rate"] = int(302 * MIB * part), 0.5, int(302 * MIB * part / 245)
     return story
 
 
@@ -211,11 +316,18 @@ def hostile():
             return {name: poison(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [poison(item, key) for item in value]
-        kept = {"schema", "at", "began", "last", "event", "stage", "sha256", "outcome", "from", "trace_at", "capture_at", "stop_at", "kill_at"}
-        if isinstance(value, str) and key not in kept:
+        kept = {"schema", "at", "began", "last", "stage", "sha256", "outcome", "from", "trace_at", "capture_at", "stop_at", "kill_at"}
+        known = key == "event" and not value.startswith("of a newer")
+        if isinstance(value, str) and key not in kept and not known:
             return ("artifacts/" if key == "file" else "") + HOSTILE
         return value
-    return poison(leak())
+    story, last = leak(), 548.9
+    story["timeline"] += [
+        entry(last, "verdict", verdict="leak", **{"from": "steady"}, horizon=14400.0, sample=sample(300 * MIB, 512 * MIB, 20000)),
+        entry(last, "signal", signal="SIGTERM", sender=7, times=2),
+        entry(last, "found-by-next-run", text="it was killed", certain=False, sample=sample(508 * MIB, 512 * MIB, MIB)),
+        entry(last, "of a newer memini", sample=sample(508 * MIB, 512 * MIB, MIB))]
+    return poison(story)
 
 
 def minimal():
@@ -223,7 +335,7 @@ def minimal():
     return {"schema": "memini.incident/1"}
 
 
-ALL = {"leak": leak, "recorded": recorded, "jvm": jvm, "kernel": taken_by_the_kernel, "recovered": recovered, "hostile": hostile,
+ALL = {"leak": leak, "recorded": recorded, "calm": calm, "verdict": verdict, "found": found, "open": going_on, "unclear": unclear, "jvm": jvm, "kernel": taken_by_the_kernel, "recovered": recovered, "hostile": hostile,
        "minimal": minimal}
 
 if __name__ == "__main__":

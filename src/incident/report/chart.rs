@@ -91,13 +91,17 @@ impl Frame {
         }
     }
 
+    const fn span(&self) -> (f64, f64) {
+        (self.from, self.to)
+    }
+
     fn axis(&self, story: &Story) -> Markup {
         let middle = self.from + (self.to - self.from) / 2.0;
         let bottom = self.top + HEIGHT;
         html! {
             line.axis x1="0" x2="100%" y1=(px(bottom)) y2=(px(bottom)) {}
             @for (seconds, x, anchor) in [(self.from, "0", "start"), (middle, "50%", "middle"), (self.to, "100%", "end")] {
-                text x=(x) y=(px(bottom + 17.0)) text-anchor=(anchor) { (story.clock(seconds)) }
+                text.{ (anchor) } x=(x) y=(px(bottom + 17.0)) text-anchor=(anchor) { (story.clock_in(seconds, self.span())) }
             }
         }
     }
@@ -140,16 +144,12 @@ fn labels(mut labels: Vec<Label>, height: f64) -> Markup {
     }
 }
 
-/// Memory against its limit and the thresholds, with the turns of the story. `name` tells several of a page apart.
-pub fn memory(story: &Story, series: &Series, events: &[Event], name: &str) -> Markup {
+/// Memory against its limit and the thresholds in this time, with the turns of the story. `name` tells several of a page apart.
+pub fn memory(story: &Story, all: &Series, span: (f64, f64), events: &[Event], name: &str) -> Markup {
+    let series = &all.within(span);
     let Some((first, last)) = series.points.first().zip(series.points.last()) else { return html! {} };
-    let mut span = (first.seconds, last.seconds);
-    let turns: Vec<&Event> =
-        events.iter().filter(|event| event.number.is_some() && event.seconds >= span.0 - 1.0).collect();
-    // An app that has ended is looked at no more, and its end belongs to the picture.
-    for turn in &turns {
-        span = (span.0.min(turn.seconds), span.1.max(turn.seconds));
-    }
+    let is_in = |event: &&Event| event.number.is_some() && event.seconds >= span.0 && event.seconds <= span.1;
+    let turns: Vec<&Event> = events.iter().filter(is_in).collect();
     let (marks, rows) = marks(&turns, span);
     let limit = series.limit();
     let max = series.height().saturating_add(series.height() / 25);
@@ -218,8 +218,11 @@ pub fn memory(story: &Story, series: &Series, events: &[Event], name: &str) -> M
                         }
                     }
                     @for mark in &marks {
-                        circle.mark cx=(percent(mark.x)) cy=(px(mark.y)) r="9" {}
-                        text.mark x=(percent(mark.x)) y=(px(mark.y + 4.0)) text-anchor="middle" { (mark.number) }
+                        // In a box of its own, whose middle is the place: a rectangle is placed by its corner.
+                        svg.mark x=(percent(mark.x)) y=(px(mark.y)) overflow="visible" {
+                            rect.mark x=(px(-mark.width() / 2.0)) y="-9" width=(px(mark.width())) height="18" rx="9" {}
+                            text.mark x="0" y="4" text-anchor="middle" { (mark.label) }
+                        }
                     }
                     (frame.axis(story))
                 }
@@ -238,7 +241,7 @@ pub fn memory(story: &Story, series: &Series, events: &[Event], name: &str) -> M
                     span.note { "Dots are what was seen; the line between them is not." }
                 }
             }
-            (memory_table(story, series))
+            (memory_table(story, series, frame.span()))
         }
     }
 }
@@ -260,19 +263,42 @@ fn limit_steps(series: &Series, span: (f64, f64)) -> Vec<(f64, f64)> {
 }
 
 struct Mark {
-    number: usize,
+    label: String,
     x: f64,
     y: f64,
 }
 
-/// The turns in rows, so that no two lie upon one another. And how many rows these are.
+impl Mark {
+    fn width(&self) -> f64 {
+        // A figure is 6.5 px wide.
+        (self.label.chars().count() as f64 * 6.5 + 6.0).max(18.0)
+    }
+}
+
+/// The turns in rows, so that no two lie upon one another. And how many rows these are. Of more at one place than there are rows,
+/// one mark tells the first and the last.
 fn marks(turns: &[&Event], span: (f64, f64)) -> (Vec<Mark>, usize) {
     let frame = Frame::new(span, 0.0, 1);
+    let number = |event: &Event| event.number.unwrap_or(0);
+    let mut groups: Vec<Vec<&Event>> = Vec::new();
+    for turn in turns {
+        let beside = |group: &&mut Vec<&Event>| {
+            group.first().is_some_and(|first| frame.x(turn.seconds) - frame.x(first.seconds) < APART)
+        };
+        match groups.last_mut().filter(beside) {
+            Some(group) => group.push(turn),
+            None => groups.push(vec![turn]),
+        }
+    }
+    let labelled = groups.into_iter().flat_map(|group| match group[..] {
+        [first, .., last] if group.len() > ROWS => vec![(last.seconds, format!("{}–{}", number(first), number(last)))],
+        _ => group.iter().map(|turn| (turn.seconds, number(turn).to_string())).collect(),
+    });
     let mut ends = [f64::MIN; ROWS];
     let mut used = 0;
     let mut marks = Vec::with_capacity(turns.len());
-    for turn in turns {
-        let x = frame.x(turn.seconds);
+    for (seconds, label) in labelled {
+        let x = frame.x(seconds);
         let free = ends.iter().position(|end| x - end >= APART);
         // Where all are taken, the one whose last mark is farthest away.
         let farthest =
@@ -282,7 +308,7 @@ fn marks(turns: &[&Event], span: (f64, f64)) -> (Vec<Mark>, usize) {
             *end = x;
         }
         used = used.max(row + 1);
-        marks.push(Mark { number: turn.number.unwrap_or(0), x, y: row as f64 * ROW + 12.0 });
+        marks.push(Mark { label, x, y: row as f64 * ROW + 12.0 });
     }
     (marks, used)
 }
@@ -323,9 +349,9 @@ fn chosen<T: Copy>(all: &[T], most: usize) -> Vec<T> {
     all.iter().step_by(step).chain(last).copied().collect()
 }
 
-fn memory_table(story: &Story, series: &Series) -> Markup {
+fn memory_table(story: &Story, series: &Series, span: (f64, f64)) -> Markup {
     html! {
-        details {
+        details.numbers {
             summary { "The numbers of this chart" }
             div.wide role="region" aria-label="The numbers of this chart" tabindex="0" {
                 table {
@@ -340,9 +366,9 @@ fn memory_table(story: &Story, series: &Series) -> Markup {
                         }
                     }
                     tbody {
-                        @for point in chosen(&series.points, TABLE) {
+                        @for point in series.spread(TABLE) {
                             tr {
-                                th scope="row" { (story.clock(point.seconds)) }
+                                th scope="row" { (story.clock_in(point.seconds, span)) }
                                 td { (Size(point.gauged.last)) }
                                 td {
                                     @match point.limit {
@@ -367,11 +393,13 @@ fn memory_table(story: &Story, series: &Series) -> Markup {
 }
 
 /// Where the bytes are, one kind upon the other.
-pub fn composition(story: &Story, series: &Series, name: &str) -> Markup {
-    let (points, shown) = shown(&series.composed());
+pub fn composition(story: &Story, all: &Series, span: (f64, f64), name: &str) -> Markup {
+    let (points, shown) = shown(&all.within(span).composed());
     let Some((first, last)) = points.first().zip(points.last()) else { return html! {} };
     let sum = |parts: &Parts| parts.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes));
     let max = points.iter().map(|(_, parts)| sum(parts)).max().unwrap_or(0);
+    // What is left when the app has ended tells nothing of it.
+    let highest = points.iter().rev().max_by_key(|(_, parts)| sum(parts)).unwrap_or(last);
     let frame = Frame::new((first.0, last.0), 6.0, max.saturating_add(max / 25));
     // A single look fills the whole width.
     let edges: Vec<(f64, Parts)> = match points[..] {
@@ -400,7 +428,7 @@ pub fn composition(story: &Story, series: &Series, name: &str) -> Markup {
                     title id=(title) { "Where the memory is" }
                     desc id=(description) {
                         @for kind in shown.iter().rev() {
-                            (label(*kind)) ": from " (Size(of(&first.1, *kind))) " to " (Size(of(&last.1, *kind))) ". "
+                            (label(*kind)) ": from " (Size(of(&first.1, *kind))) " to " (Size(of(&highest.1, *kind))) ". "
                         }
                     }
                     @for bytes in scale {
@@ -415,11 +443,11 @@ pub fn composition(story: &Story, series: &Series, name: &str) -> Markup {
                 // As they lie upon one another.
                 @for kind in shown.iter().rev() {
                     span.key.kind.{ (key(*kind)) } {
-                        (label(*kind)) " " span.number { (Size(of(&first.1, *kind))) " → " (Size(of(&last.1, *kind))) }
+                        (label(*kind)) " " span.number { (Size(of(&first.1, *kind))) " → " (Size(of(&highest.1, *kind))) }
                     }
                 }
             }
-            (composition_table(story, &points, &shown))
+            (composition_table(story, &points, &shown, frame.span()))
         }
     }
 }
@@ -459,9 +487,9 @@ fn label(kind: usize) -> &'static str {
     KINDS.get(kind).map_or("the rest", |(_, label)| label)
 }
 
-fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize]) -> Markup {
+fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize], span: (f64, f64)) -> Markup {
     html! {
-        details {
+        details.numbers {
             summary { "The numbers of this chart" }
             div.wide role="region" aria-label="The numbers of this chart" tabindex="0" {
                 table {
@@ -477,7 +505,7 @@ fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize]) ->
                     tbody {
                         @for (seconds, parts) in chosen(points, TABLE) {
                             tr {
-                                th scope="row" { (story.clock(seconds)) }
+                                th scope="row" { (story.clock_in(seconds, span)) }
                                 @for kind in shown {
                                     td { (Size(parts.get(*kind).copied().unwrap_or(0))) }
                                 }
@@ -518,6 +546,10 @@ mod tests {
         let (marks, rows) = marks(&turns.iter().collect::<Vec<_>>(), (0.0, 100.0));
         let places: Vec<(f64, f64)> = marks.iter().map(|mark| (mark.x, mark.y)).collect();
         assert_eq!((rows, places), (2, vec![(0.0, 12.0), (0.1, 36.0), (50.0, 12.0), (100.0, 12.0)]));
+        // More than there are rows for.
+        let crowd: Vec<Event> = (1..=6).map(|number| turn(number, 90.0 + number as f64)).collect();
+        let (marks, rows) = super::marks(&crowd.iter().collect::<Vec<_>>(), (0.0, 100.0));
+        assert_eq!((rows, marks.len(), &*marks[0].label), (1, 1, "1–6"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::series::Series;
 use super::story::{Entry, Sample, Story, stage_name};
 use crate::units::{Rate, Size, Span};
 
@@ -71,6 +72,7 @@ fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, S
         "stopping" => {
             let reason = match entry.event_reason() {
                 "urgent" => "the limit was nearer than the time that it needs to leave",
+                "leak" => "the verdict was leak: it would not have become better",
                 "floor" => "too little room was left to shut down in",
                 "level" => "memory was above the stop threshold (--stop-when level)",
                 _ => "memory was high",
@@ -79,6 +81,34 @@ fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, S
         }
         "terminating" => turn("signal", "The app was asked to leave".to_owned()),
         "grace-over" => turn("grace over", "The grace period was over: the app was killed".to_owned()),
+        "verdict" => {
+            let verdict = entry.text("verdict");
+            if &*verdict == "steady" {
+                return common(format!("Memory no longer grows: steady, after {}{}", entry.text("from"), level()));
+            }
+            let mut sentence = format!("Memory had been growing {}", pace(entry.rate()));
+            if let Some(horizon) = entry.amount("horizon").and_then(|span| Duration::try_from_secs_f64(span).ok()) {
+                sentence.push_str(&format!(" for {}", about(horizon)));
+            }
+            sentence.push_str(&format!(": {verdict}"));
+            if let Some(left) = entry.time_to_limit() {
+                sentence.push_str(&format!(", with the limit {} away", about(left)));
+            }
+            sentence.push_str(&level());
+            let weight = if &*verdict == "leak" { Turn } else { Common };
+            Some((weight, verdict.to_string(), sentence))
+        }
+        "found-by-next-run" => turn("last seen", format!("memini's next start found out: {}", entry.text("text"))),
+        "signal" => {
+            let from = match entry.number("sender") {
+                None | Some(0) => "outside".to_owned(),
+                Some(sender) => format!("process {sender}"),
+            };
+            let often = entry.number("times").filter(|times| *times > 1);
+            let often = often.map(|count| format!(", {}", times(count))).unwrap_or_default();
+            common(format!("{} came from {from}{often}", entry.text("signal")))
+        }
+        "broken" => common("memini had an error of its own, and went on as a plain init".to_owned()),
         "killing" => {
             turn("killing", format!("The processes were stopped and killed, before the kernel did{}", level()))
         }
@@ -124,13 +154,15 @@ fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, S
             turn("OOM kill", format!("The kernel's OOM killer killed {what} of the group"))
         }
         "thrashing" => {
-            let refaults = entry.amount("refaults").unwrap_or(0.0);
-            common(format!("Thrashing: {refaults:.0} pages a second were read again{}", level()))
+            let refaults = entry
+                .amount("refaults")
+                .map_or_else(|| "pages ".to_owned(), |count| format!("{count:.0} pages a second "));
+            common(format!("Thrashing: {refaults}were read again{}", level()))
         }
         "braked" => {
-            let times = entry.number("times").unwrap_or(0);
+            let often = times(entry.number("times").unwrap_or(0));
             let stopped = seconds(entry.amount("stopped"));
-            common(format!("The app grew too fast to be followed: it was braked {times} times, {stopped} in all"))
+            common(format!("The app grew too fast to be followed: it was braked {often}, {stopped} in all"))
         }
         "late-wake" => {
             let late = seconds(entry.amount("late"));
@@ -158,6 +190,53 @@ impl Entry {
     fn event_reason(&self) -> &str {
         self.value("reason").as_str().unwrap_or_default()
     }
+
+    /// Of its sample; bytes a second.
+    fn rate(&self) -> f64 {
+        self.value("sample").get("rate").and_then(Value::as_f64).unwrap_or(0.0)
+    }
+
+    /// Of its sample.
+    fn time_to_limit(&self) -> Option<Duration> {
+        let seconds = self.value("sample").get("time_to_limit")?.as_f64()?;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+}
+
+/// `once`, `14 times`.
+pub fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
+/// A number with its thousands apart: `1,234,567`.
+pub fn amount(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate in the unit in which it is a number that people can imagine: `19 MiB/s`, `1.2 MiB/min`, `300 KiB/h`.
+pub fn pace(rate: f64) -> String {
+    const LEAST: f64 = 1_048_576.0;
+    let (unit, seconds) = match rate.abs() {
+        rate if rate >= LEAST => ("s", 1.0),
+        rate if rate * 60.0 >= LEAST => ("min", 60.0),
+        _ => ("h", 3600.0),
+    };
+    format!("{}/{unit}", Size((rate.abs() * seconds) as u64))
+}
+
+/// A time of which nobody wants to know more than the first of its numbers, if the second one is nothing: `4 h`.
+pub fn about(span: Duration) -> String {
+    let text = Span(span).to_string();
+    let shorter = [" 0 s", " 0 min", " 0 h"].into_iter().find_map(|nothing| text.strip_suffix(nothing));
+    shorter.map_or_else(|| text.clone(), str::to_owned)
 }
 
 /// `exit code 0`, `ended by SIGTERM`, `it did not run`.
@@ -204,9 +283,27 @@ pub fn level(sample: &Sample) -> String {
     }
 }
 
+/// Since when it grew, in one sentence; `None` if it hardly did.
+pub fn since(story: &Story, series: &Series) -> Option<String> {
+    let climb = series.climb()?;
+    let span = Duration::try_from_secs_f64(climb.to.0 - climb.from.0).ok()?;
+    let span = if span.as_secs() < 10 { span } else { Duration::from_secs(span.as_secs()) };
+    let ((began, from), (ended, to)) = (climb.from, climb.to);
+    let clock = |seconds: f64| story.clock_in(seconds, (began, ended));
+    let (from, to, rate) = (Size(from), Size(to), pace(climb.rate()));
+    let times = format!("from {from} at {} to {to} at {}", clock(began), clock(ended));
+    // What is older than the history is not known.
+    let longer = if series.points.first().is_some_and(|first| first.seconds >= began) { " or longer" } else { "" };
+    Some(format!("It grew for {}{longer}, {times}: {rate}.", about(span)))
+}
+
 /// By how much something has grown, with its sign: a minus that is as wide as the plus.
 pub fn signed(growth: i64) -> String {
-    let sign = if growth < 0 { '\u{2212}' } else { '+' };
+    let sign = match growth {
+        0 => "",
+        ..0 => "\u{2212}",
+        _ => "+",
+    };
     format!("{sign}{}", Size(growth.unsigned_abs()))
 }
 
@@ -250,6 +347,62 @@ mod tests {
                 (Some(2), "05:45:04", "The app ended, after memini had stopped it: ended by SIGTERM"),
             ]
         );
+    }
+
+    #[test]
+    fn a_verdict_is_a_sentence() {
+        let sample = json!({"gauged": 300 << 20, "limit": 512 << 20, "rate": 20_000, "time_to_limit": 10_560});
+        let events = events(&story(json!([
+            {"event": "verdict", "verdict": "growing", "from": "steady", "horizon": 3600, "sample": sample, "seconds": 1},
+            {"event": "verdict", "verdict": "leak", "from": "growing", "horizon": 14_400, "sample": sample, "seconds": 2},
+            {"event": "verdict", "verdict": "steady", "from": "leak", "horizon": 3600, "sample": {"gauged": 1}, "seconds": 3},
+            {"event": "verdict", "verdict": "leak", "from": "growing", "sample": {"rate": 50, "gauged": 1}, "seconds": 4},
+            {"event": "stopping", "reason": "leak", "seconds": 5},
+        ])));
+        let told: Vec<_> = events.iter().map(|event| (event.number, &event.sentence[..])).collect();
+        let level = "300 MiB of 512 MiB (59%)";
+        let growing =
+            format!("Memory had been growing 1.1 MiB/min for 1 h: growing, with the limit 2 h 56 min away: {level}");
+        let leak =
+            format!("Memory had been growing 1.1 MiB/min for 4 h: leak, with the limit 2 h 56 min away: {level}");
+        assert_eq!(
+            told,
+            [
+                (None, &*growing),
+                (Some(1), &*leak),
+                (None, "Memory no longer grows: steady, after leak: 1 B"),
+                (Some(2), "Memory had been growing 176 KiB/h: leak: 1 B"),
+                (
+                    Some(3),
+                    "memini decided to stop the app, since the verdict was leak: it would not have become better"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_the_next_start_has_found_is_told() {
+        let events = events(&story(json!([
+            {"event": "signal", "signal": "SIGUSR1", "sender": 7, "times": 3, "seconds": 1},
+            {"event": "signal", "signal": "SIGTERM", "sender": 0, "times": 1, "seconds": 1},
+            {"event": "thrashing", "refaults": null, "seconds": 1},
+            {"event": "found-by-next-run", "text": "the last run of a\nb", "seconds": 1},
+        ])));
+        let told: Vec<_> = events.iter().map(|event| &event.sentence[..]).collect();
+        assert_eq!(
+            told,
+            [
+                "SIGUSR1 came from process 7, 3 times",
+                "SIGTERM came from outside",
+                "Thrashing: pages were read again",
+                "memini's next start found out: the last run of a\\nb",
+            ]
+        );
+        assert_eq!(
+            [0, 12, 123, 1234, 123_456, 1_234_567].map(amount),
+            ["0", "12", "123", "1,234", "123,456", "1,234,567"]
+        );
+        assert_eq!((signed(0), signed(-1), times(1)), ("0 B".into(), "\u{2212}1 B".into(), "once".into()));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The report as one page of HTML, with nothing outside of it.
 
+use std::time::Duration;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::events::{Event, Weight, ending, events, rate, signed};
+use super::events::{Event, Weight, about, amount, ending, events, rate, signed, since, times};
 use super::series::Series;
 use super::story::{Evidence, Story, Suspect, clock_of, day_and_clock, stage_name};
 use super::tree::{Row, Tree};
@@ -13,9 +15,6 @@ const STYLE: &str = include_str!("style.css");
 
 /// Nothing is loaded, nothing runs, nothing is sent: whatever an app calls itself.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
-
-/// How long before the incident its chart begins, if a recorder was there; seconds.
-const BEFORE: f64 = 600.0;
 
 /// How many events stand in the page: the first ones and the last ones of many.
 const EVENTS: usize = 80;
@@ -59,7 +58,7 @@ pub fn page(story: &Story) -> String {
                     (what_happened(story, &events))
                     (not_done(story))
                     (artifacts(story))
-                    (about(story))
+                    (what_was_run(story))
                 }
                 footer {
                     "Written by memini " (story.memini) " from incident.json. Times are UTC."
@@ -87,12 +86,14 @@ fn facts(story: &Story, numbers: &str) -> Markup {
     let forecast = numbers.next();
     html! {
         dl.facts {
-            div {
-                dt { "Outcome" }
-                dd {
-                    (outcome(&story.outcome))
-                    @if let Some(code) = story.exit_code {
-                        small { "exit code " (code) }
+            @if !story.outcome.is_empty() {
+                div {
+                    dt { "Outcome" }
+                    dd {
+                        (outcome(&story.outcome))
+                        @if let Some(code) = story.exit_code {
+                            small { "exit code " (code) }
+                        }
                     }
                 }
             }
@@ -113,12 +114,14 @@ fn facts(story: &Story, numbers: &str) -> Markup {
                     }
                 }
             }
-            div {
-                dt { "Began" }
-                dd {
-                    (day_and_clock(&story.began))
-                    @if let Some(duration) = story.duration() {
-                        small { "lasted " (Span(duration)) }
+            @if !story.began.is_empty() {
+                div {
+                    dt { "Began" }
+                    dd {
+                        (day_and_clock(&story.began))
+                        @if let Some(duration) = story.duration() {
+                            small { "lasted " (Span(duration)) }
+                        }
                     }
                 }
             }
@@ -187,7 +190,9 @@ fn who_grew(story: &Story) -> Markup {
 
 fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
     let whole = evidence.growth.filter(|growth| *growth > 0);
-    let part = suspect.growth.zip(whole).map(|(growth, whole)| (growth as f64 / whole as f64).clamp(0.0, 1.0));
+    let share = |bytes: f64| whole.map(|whole| (bytes / whole as f64).clamp(0.0, 1.0));
+    let part = suspect.growth.and_then(|growth| share(growth as f64));
+    let most = suspect.up_to.and_then(|bytes| share(bytes as f64));
     let looks = evidence.looks.iter().zip(&suspect.sizes).enumerate();
     let is_path = evidence.looks.len() > 1 && suspect.sizes.len() > 1;
     html! {
@@ -196,7 +201,9 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                 @match suspect.growth {
                     Some(growth) => {
                         (signed(growth))
-                        @if let Some(per_second) = suspect.rate {
+                        @if let Some(up_to) = suspect.up_to {
+                            small { "up to +" (Size(up_to)) " in all" }
+                        } @else if let Some(per_second) = suspect.rate {
                             small { (rate(per_second)) }
                         }
                     },
@@ -211,7 +218,7 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                         ", " (who.comm) " (process " (who.pid) ")"
                     }
                     @if let Some(count) = suspect.count {
-                        "; " (count) " of them"
+                        "; " (amount(count)) " of them"
                         @if let Some(more) = suspect.count_growth.filter(|more| *more != 0) {
                             ", " (more_or_fewer(more))
                         }
@@ -225,8 +232,11 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                 }
                 @if let Some(part) = part {
                     div.meter {
-                        svg width="100%" height="4" role="img" aria-label={ (format!("{:.0}%", part * 100.0)) " of all growth" } {
-                            rect width=(format!("{:.1}%", part * 100.0)) height="4" rx="2" {}
+                        svg width="100%" height="4" role="img" aria-label=(heard(part, most)) {
+                            @if let Some(most) = most {
+                                rect.most width=(percent(most)) height="4" rx="2" {}
+                            }
+                            rect width=(percent(part)) height="4" rx="2" {}
                         }
                     }
                 }
@@ -239,7 +249,7 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
                                     Some(bytes) => {
                                         (Size(*bytes))
                                         @if let Some(count) = suspect.counts.get(index).copied().flatten() {
-                                            ", " (count)
+                                            ", " (amount(count))
                                         }
                                     },
                                     None => "not known",
@@ -253,8 +263,19 @@ fn suspect(suspect: &Suspect, evidence: &Evidence) -> Markup {
     }
 }
 
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// What somebody hears who does not see how long the bar is.
+fn heard(part: f64, most: Option<f64>) -> String {
+    let most = most.map(|most| format!(", with what they refer to up to {:.0}%", most * 100.0)).unwrap_or_default();
+    format!("{:.0}% of all growth{most}", part * 100.0)
+}
+
 fn more_or_fewer(more: i64) -> String {
-    if more < 0 { format!("{} fewer", more.unsigned_abs()) } else { format!("{more} more") }
+    let count = amount(more.unsigned_abs());
+    if more < 0 { format!("{count} fewer") } else { format!("{count} more") }
 }
 
 fn what_next(story: &Story) -> Markup {
@@ -277,26 +298,36 @@ fn what_next(story: &Story) -> Markup {
 
 fn charts(story: &Story, events: &[Event]) -> Markup {
     let all = Series::of(story);
-    let began = story.timeline.first().map_or(0.0, |entry| entry.seconds());
-    let near = all.since(began - BEFORE);
-    let is_long = all.span().zip(near.span()).is_some_and(|(all, near)| all.1 - all.0 > 3.0 * (near.1 - near.0));
+    let turns: Vec<f64> = events.iter().filter(|event| event.number.is_some()).map(|event| event.seconds).collect();
+    let Some(views) = all.views(story.beginning(), &turns) else {
+        return html! {
+            section aria-labelledby="memory" {
+                h2 id="memory" { "Memory" }
+                p.lead { "No sample was noted." }
+            }
+        };
+    };
+    let length = |span: (f64, f64)| about(Duration::from_secs((span.1 - span.0).max(1.0) as u64));
     html! {
         section aria-labelledby="memory" {
             h2 id="memory" { "Memory" }
-            @if near.points.is_empty() {
-                p.lead { "No sample was noted." }
-            } @else {
-                (chart::memory(story, &near, events, "memory"))
+            @if let Some(since) = since(story, &all) {
+                p.lead { (since) }
             }
-            @if is_long {
-                h3 { "The time before" }
-                (chart::memory(story, &all, &[], "before"))
+            (chart::memory(story, &all, views.main, events, "main"))
+            @if let Some(end) = views.end {
+                h3.part { "The last " (length(end)) }
+                (chart::memory(story, &all, end, events, "end"))
+            }
+            @if let Some(whole) = views.whole {
+                h3.part { "All that was recorded: " (length(whole)) }
+                (chart::memory(story, &all, whole, &[], "whole"))
             }
         }
-        @if !near.composed().is_empty() {
+        @if !all.within(views.main).composed().is_empty() {
             section aria-labelledby="composition" {
                 h2 id="composition" { "Where the memory is" }
-                (chart::composition(story, &near, "composition"))
+                (chart::composition(story, &all, views.main, "kinds"))
             }
         }
     }
@@ -359,7 +390,8 @@ fn process(row: &Row, is_compared: bool) -> Markup {
             }
             @if is_compared {
                 @match row.growth() {
-                    Some(growth) => td.more { (signed(growth)) },
+                    Some(growth) if growth > 0 => td.more { (signed(growth)) },
+                    Some(growth) => td { (signed(growth)) },
                     None => td { "–" },
                 }
             }
@@ -376,8 +408,8 @@ fn what_happened(story: &Story, events: &[Event]) -> Markup {
             h2 id="happened" { "What happened" }
             @if story.brakes.times > 0 {
                 p.lead {
-                    "To be looked at, the app was stopped " (story.brakes.times) " times, for "
-                    (Span(std::time::Duration::try_from_secs_f64(story.brakes.stopped).unwrap_or_default())) " in all."
+                    "To be looked at, the app was stopped " (times(story.brakes.times)) ", for "
+                    (Span(Duration::try_from_secs_f64(story.brakes.stopped).unwrap_or_default())) " in all."
                 }
             }
             ol.story {
@@ -415,7 +447,7 @@ fn hooks(story: &Story) -> Markup {
                 @for hook in &story.hooks {
                     li {
                         (hook.stage) ": " code { (hook.command) } ", " (ending(&hook.end))
-                        @if let Some(span) = hook.seconds.and_then(|seconds| std::time::Duration::try_from_secs_f64(seconds).ok()) {
+                        @if let Some(span) = hook.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
                             " after " (Span(span))
                         }
                         @if !hook.output.is_empty() {
@@ -481,10 +513,10 @@ fn artifacts(story: &Story) -> Markup {
     }
 }
 
-fn about(story: &Story) -> Markup {
+fn what_was_run(story: &Story) -> Markup {
     html! {
-        section aria-labelledby="about" {
-            h2 id="about" { "What was run" }
+        section aria-labelledby="run" {
+            h2 id="run" { "What was run" }
             p { "memini " (story.memini) @if !story.source.is_empty() { ", " (story.source) } }
             @if !story.app.command.is_empty() {
                 pre tabindex="0" {

@@ -4,7 +4,7 @@
 //! incident.json → Story (every text made plain) → Series, Tree, sentences → a page, Markdown or text
 //! ```
 //!
-//! - **Nothing in a report acts.** Names are the app's own choice. [`Text`] is the only kind of text in a [`Story`]: what a
+//! - **Nothing in a report acts.** Names are the app's own choice. [`Text`](story::Text) is the only kind of text in a [`Story`]: what a
 //!   terminal would obey, what breaks lines and what turns writing round is spelled out when it is read. The page is written
 //!   through maud, which escapes whatever is put into it; Markdown gets such texts as code. The page has no script, loads
 //!   nothing, and forbids both to itself.
@@ -14,8 +14,8 @@
 //!   printed pages are right), stretch while their text keeps its size, and can be read aloud. plotters draws in fixed colours
 //!   and fixed sizes, without a title; charming needs scripts or a whole engine for them.
 //! - **A chart is drawn from a [`Series`](series::Series)**: points with the lowest, highest and last value since the one
-//!   before. Today they are the samples of the timeline, where these three are one; what a recorder keeps
-//!   (`history` in `incident.json`) is the same with a closer mesh, and needs no other chart.
+//!   before. They are the samples of the timeline, where these three are one, and what a recorder has kept (`history` in
+//!   `incident.json`). What is drawn of them is the climb: hours of calm before it would make it a wall.
 //! - What is not known is left out or said; an incident of an older memini, or one that was cut off, makes a shorter report.
 
 mod chart;

@@ -22,6 +22,9 @@ pub fn steps(story: &Story) -> Vec<Step> {
             "Nothing explains enough of the growth to be called its cause: compare the suspects with what you know of the app.",
             None,
         ),
+        None if story.not_done.is_empty() => {
+            step("Nobody was looked into. To see who holds what, in the container:", Some("/memini capture".to_owned()))
+        }
         None => step("Nobody was looked into: see what was not done, and why.", None),
     }
     let dump = story.artifacts.iter().find(|file| file.file.ends_with(".hprof.gz") || file.file.ends_with(".hprof"));

@@ -25,6 +25,13 @@ pub fn of(file: &str) -> Opening {
     if name.ends_with(".partial") {
         return opening("cut off: it was not written to its end", "", String::new());
     }
+    if name == "recorder" {
+        return opening(
+            "the flight recorder of the run that was killed",
+            "What it tells is in this report, and a part of it in incident.json (history).",
+            String::new(),
+        );
+    }
     let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
     if ends(&[".hprof", ".hprof.gz"]) {
         opening(
@@ -76,6 +83,7 @@ mod tests {
             ("artifacts/a b.json", "python3 -m json.tool 'artifacts/a b.json'"),
             ("artifacts/$(reboot).log", "less 'artifacts/$(reboot).log'"),
             ("artifacts/x.heapsnapshot", ""),
+            ("artifacts/recorder", ""),
             ("artifacts/heap-2-1.hprof.gz.partial", ""),
             ("artifacts/anything", "file artifacts/anything"),
         ] {

@@ -403,12 +403,20 @@ impl Story {
     pub fn of(json: &str) -> Result<Self, String> {
         let story: Self = serde_json::from_str(json).map_err(|error| format!("it is no incident.json: {error}"))?;
         if &*story.schema == SCHEMA {
-            Ok(story)
+            Ok(story.with_summary())
         } else if story.schema.starts_with("memini.incident/") {
             Err(format!("it is a {}, and this memini reads {SCHEMA}", story.schema))
         } else {
             Err(format!("it does not say that it is a {SCHEMA}"))
         }
+    }
+
+    /// Whatever is missing, a report has a headline.
+    fn with_summary(mut self) -> Self {
+        if self.summary.is_empty() {
+            self.summary = Text::new(&format!("an incident of {}", self.program()));
+        }
+        self
     }
 
     /// The settings, as they are shown.
@@ -448,11 +456,30 @@ impl Story {
 
     /// `05:45:01` for so many seconds after memini's start, in UTC.
     pub fn clock(&self, seconds: f64) -> String {
+        clock_of(&self.moment(seconds))
+    }
+
+    /// As [`Story::clock`], within a picture of so long a time: with its day, `11-22 05:45`, where the days differ.
+    pub fn clock_in(&self, seconds: f64, (from, to): (f64, f64)) -> String {
+        let day = |seconds: f64| self.moment(seconds).get(..10).map(str::to_owned);
+        if day(from) == day(to) {
+            return self.clock(seconds);
+        }
+        let moment = self.moment(seconds);
+        moment.get(5..16).unwrap_or_default().replace('T', " ")
+    }
+
+    /// In RFC 3339; empty where that is not known.
+    fn moment(&self, seconds: f64) -> String {
         let since = Duration::try_from_secs_f64(seconds).ok();
         // Later than the year 9999 there is no such form.
         let at = since.and_then(|since| self.start()?.checked_add(since)).filter(|at| at.as_secs() < 253_402_300_800);
-        let text = at.map(|at| humantime::format_rfc3339_seconds(UNIX_EPOCH + at).to_string());
-        text.as_deref().map_or_else(String::new, clock_of)
+        at.map(|at| humantime::format_rfc3339_seconds(UNIX_EPOCH + at).to_string()).unwrap_or_default()
+    }
+
+    /// The first moment of the timeline; seconds since memini started.
+    pub fn beginning(&self) -> f64 {
+        self.timeline.first().map_or(0.0, Entry::seconds)
     }
 
     /// From the first entry of the timeline to the last.
@@ -530,5 +557,8 @@ mod tests {
         assert_eq!((&*key, &*value), ("a\\nb", "\\u{202e}c"));
         assert_eq!(&*story.timeline[0].text("reason"), "\\u{7}");
         assert_eq!(story.clock(5.5), "05:45:03");
+        assert_eq!(story.clock_in(5.5, (0.0, 9.0)), "05:45:03");
+        assert_eq!(story.clock_in(5.5, (0.0, 90_000.0)), "11-22 05:45");
+        assert_eq!(story.headline(), ("an incident of a\\u{1b}[2J\\n", ""));
     }
 }

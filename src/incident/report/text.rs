@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::events::{events, level, signed};
+use super::events::{about, amount, events, level, signed, since, times};
 use super::series::Series;
 use super::story::{Evidence, Story, Suspect, clock_of, day_and_clock, stage_name};
 use super::tree::Tree;
@@ -18,7 +18,7 @@ pub enum Form {
     Markdown,
 }
 
-/// How many samples and events are told: the first ones and the last ones of many.
+/// How many samples are told of many, at equal distances in time, and how many events: the first ones and the last ones.
 const SAMPLES: usize = 24;
 const EVENTS: usize = 40;
 /// How wide a full bar is.
@@ -133,13 +133,18 @@ fn head(sheet: &mut Sheet, story: &Story) {
     if sheet.form == Form::Markdown {
         sheet.line("");
     }
-    let mut facts = vec![format!("incident {}", story.id), story.outcome.to_string()];
+    let told = |text: &str, what: String| (!text.is_empty()).then_some(what);
+    let mut facts = Vec::new();
+    facts.extend(told(&story.id, format!("incident {}", story.id)));
+    facts.extend(told(&story.outcome, story.outcome.to_string()));
     facts.extend(story.exit_code.map(|code| format!("exit code {code}")));
-    facts.push(format!("began {} UTC", day_and_clock(&story.began)));
+    facts.extend(told(&story.began, format!("began {} UTC", day_and_clock(&story.began))));
     facts.extend(story.duration().map(|span| format!("lasted {}", Span(span))));
     facts.extend(story.peak().map(|sample| format!("at the most {}", level(&sample))));
-    let facts = sheet.prose(&facts.join(", "));
-    sheet.line(&facts);
+    if !facts.is_empty() {
+        let facts = sheet.prose(&facts.join(", "));
+        sheet.line(&facts);
+    }
 }
 
 fn who_grew(sheet: &mut Sheet, story: &Story) {
@@ -160,7 +165,7 @@ fn who_grew(sheet: &mut Sheet, story: &Story) {
     for suspect in &evidence.suspects {
         let amount = suspect.growth.map_or_else(|| Size(suspect.bytes).to_string(), signed);
         let what = sheet.code(&suspect.what);
-        let place = sheet.prose(&about(suspect));
+        let place = sheet.prose(&details(suspect));
         let amount = if sheet.form == Form::Lines { format!("{amount:>11}") } else { format!("**{amount}**") };
         sheet.item(&format!("{amount}  {what}, {place}"));
         if let Some(path) = path(evidence, suspect) {
@@ -169,16 +174,17 @@ fn who_grew(sheet: &mut Sheet, story: &Story) {
     }
 }
 
-fn about(suspect: &Suspect) -> String {
+fn details(suspect: &Suspect) -> String {
     let mut text = suspect.place.to_string();
     if let Some(who) = &suspect.process {
         text.push_str(&format!(", {} {}", who.comm, who.pid));
     }
     if let Some(count) = suspect.count {
-        text.push_str(&format!(", {count} of them"));
+        text.push_str(&format!(", {} of them", amount(count)));
     }
     if let Some(more) = suspect.count_growth {
-        text.push_str(&format!(" ({more:+})"));
+        let sign = if more < 0 { '\u{2212}' } else { '+' };
+        text.push_str(&format!(" ({sign}{})", amount(more.unsigned_abs())));
     }
     if let Some(rate) = suspect.rate {
         text.push_str(&format!(", {}", Rate(rate)));
@@ -217,26 +223,35 @@ fn memory(sheet: &mut Sheet, story: &Story) {
         return;
     }
     let max = series.height().max(1);
-    let half = SAMPLES / 2;
-    let left_out = series.points.len().saturating_sub(SAMPLES);
+    if let Some(since) = since(story, &series) {
+        let since = sheet.prose(&since);
+        sheet.item(&since);
+    }
+    let Some(views) = series.views(story.beginning(), &[]) else { return };
+    if let Some(whole) = views.whole {
+        let (before, calm) = ((whole.0, views.main.0), series.within((whole.0, views.main.0)));
+        let low = calm.points.iter().map(|point| point.gauged.low).min().unwrap_or(0);
+        let high = calm.points.iter().map(|point| point.gauged.high).max().unwrap_or(0);
+        let length = about(Duration::from_secs((before.1 - before.0).max(1.0) as u64));
+        let calm = sheet.prose(&format!("In the {length} before: between {} and {}.", Size(low), Size(high)));
+        sheet.item(&calm);
+    }
+    if sheet.form == Form::Markdown {
+        sheet.line("");
+    }
     let mut lines = Vec::new();
-    for (index, point) in series.points.iter().enumerate() {
-        if left_out > 0 && (half..half + left_out).contains(&index) {
-            if index == half {
-                lines.push(format!("… {left_out} more"));
-            }
-            continue;
-        }
+    for point in series.within(views.main).spread(SAMPLES) {
         let whole = point.limit.unwrap_or(max).max(1);
         let share = point.gauged.last as f64 / whole as f64;
         let filled = ((share * BAR as f64) as usize).min(BAR);
         let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
         let share = point.limit.map_or_else(String::new, |_| format!("{:.0}%", share * 100.0));
-        let (clock, size) = (story.clock(point.seconds), Size(point.gauged.last).to_string());
+        let (clock, size) = (story.clock_in(point.seconds, views.main), Size(point.gauged.last).to_string());
         lines.push(format!("{clock:8} {size:>9} {share:>5} {bar}"));
     }
     if let Some(limit) = series.limit() {
-        lines.push(format!("{:8} {:>9}", "limit", Size(limit).to_string()));
+        let width = story.clock_in(views.main.0, views.main).len().max(8);
+        lines.push(format!("{:width$} {:>9}", "limit", Size(limit).to_string()));
     }
     sheet.columns(&lines);
 }
@@ -284,7 +299,8 @@ fn what_happened(sheet: &mut Sheet, story: &Story) {
     }
     if story.brakes.times > 0 {
         let stopped = Span(Duration::try_from_secs_f64(story.brakes.stopped).unwrap_or_default());
-        sheet.item(&format!("To be looked at, the app was stopped {} times, for {stopped} in all", story.brakes.times));
+        let often = times(story.brakes.times);
+        sheet.item(&format!("To be looked at, the app was stopped {often}, for {stopped} in all"));
     }
 }
 
@@ -326,6 +342,13 @@ fn artifacts(sheet: &mut Sheet, story: &Story) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let text = super::text(&Story::of(r#"{"schema":"memini.incident/1"}"#).unwrap(), Form::Lines);
+        assert!(text.starts_with("an incident of the app\n\nWho grew\n"), "{text}");
+        assert!(!text.contains(", ,") && !text.contains("  UTC"), "{text}");
+    }
 
     #[test]
     fn markdown_shows_what_stands_there_and_does_nothing() {

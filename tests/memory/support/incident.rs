@@ -73,6 +73,22 @@ impl Incident {
         fs::read(self.folder.join(file)).expect("the output of the hook")
     }
 
+    /// The recorder's history is told, in the order of time: from before the incident began up to a level like this one (MiB) at
+    /// the least.
+    pub fn assert_history(&self, level: u64) {
+        let meshes = self.json["history"].as_array().unwrap_or_else(|| panic!("no history: {:#}", self.json));
+        let points: Vec<&Value> =
+            meshes.iter().rev().flat_map(|mesh| mesh["points"].as_array().expect("points")).collect();
+        let times: Vec<f64> = points.iter().map(|point| point["seconds"].as_f64().expect("a time")).collect();
+        assert!(times.is_sorted_by(|one, other| one < other), "{times:?}");
+        let began = self.json["timeline"][0]["seconds"].as_f64().expect("a time");
+        assert!(times[0] < began + 1.0, "{times:?}, and it began at {began}");
+        let highest = points.iter().filter_map(|point| point["gauged"][1].as_u64()).max().unwrap_or(0);
+        assert!(highest >> 20 >= level, "{highest}: {:#}", self.json);
+        let composed = points.iter().filter(|point| point["composition"]["anon"].as_u64().is_some());
+        assert!(composed.count() > 0, "{points:?}");
+    }
+
     /// Files that are whole have the digest that sha256sum(1) finds.
     pub fn assert_digests(&self) {
         for artifact in self.json["artifacts"].as_array().expect("a list") {
