@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::support::{Ended, Group, Memini};
+use crate::support::{Ended, Group, Memini, records};
 use crate::{FILLER, USAGE, memini, run_beside};
 
 /// An app that ends by itself: memini has to pass its exit code on, whatever it could read.
@@ -101,6 +101,8 @@ fn who_is_moved_to_another_group_lives_on() {
     let refuge = Group::new("moved-to", 64);
     let mut session = memini(&group).app(&[]).start();
     session.tell("to 10");
+    // Its worker would be a member that may be gone in the next moment.
+    records(&session.dir().join("recorder"));
     for member in group.members() {
         refuge.set("cgroup.procs", &member.to_string());
     }

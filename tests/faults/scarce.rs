@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::{Group, MIB, Session};
+use crate::support::{Group, MIB, Session, records};
 use crate::{FILLER, memini, process, run};
 
 /// The program under test.
@@ -15,6 +15,8 @@ fn running(group: &Group, setup: &str) -> Session {
     let memini = memini(group).hook("capture=sh -c 'echo evidence'").setup(setup);
     let mut session = memini.app(&[]).start();
     session.tell("to 20");
+    // Until then its worker has what it needs of descriptors and processes, and gives it back.
+    records(&session.dir().join("recorder"));
     session
 }
 
