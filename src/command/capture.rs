@@ -21,6 +21,7 @@ use crate::text::plain;
 use crate::units::{Size, Span};
 
 use super::releaser;
+use super::running::Running;
 
 /// How many types and containers of a process are shown.
 const SHOWN: usize = 8;
@@ -100,17 +101,17 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
     let mut list = List::open("/".as_ref()).map_err(|error| format!("{error}; nothing can be looked at"))?;
     let me = std::process::id().cast_signed();
     if named.is_empty() {
-        let comm = fs::read_to_string("/proc/1/comm").unwrap_or_default();
-        if comm.trim_end() != "memini" {
+        let Some(init) = Running::init("/".as_ref()) else {
             return Err("whose? PID 1 is not memini here: give process ids, as in 'memini capture 1'".to_owned());
-        }
+        };
+        return init.tree();
     }
     let everybody = list.everybody().map_err(|error| format!("{error}; nothing can be looked at"))?;
     // The list leaves out who asks.
     if let Some(pid) = named.iter().find(|pid| **pid != me && !everybody.iter().any(|process| process.pid == **pid)) {
         return Err(format!("there is no process {pid}"));
     }
-    let mut chosen: Vec<i32> = if named.is_empty() { vec![1] } else { named.to_vec() };
+    let mut chosen: Vec<i32> = named.to_vec();
     let mut next = 0;
     while let Some(parent) = chosen.get(next).copied() {
         let children = everybody.iter().filter(|process| process.parent == parent).map(|process| process.pid);
@@ -118,18 +119,7 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
         chosen.extend(new);
         next = next.saturating_add(1);
     }
-    // memini itself and its workers are not what is asked for, nor a shell beside them that has no parent here.
-    let is_own = |pid: &i32| {
-        named.is_empty()
-            && (*pid == 1
-                || everybody.iter().any(|process| process.pid == *pid && process.parent == 1 && is_worker(*pid)))
-    };
-    chosen.retain(|pid| !is_own(pid));
     Ok(chosen)
-}
-
-pub(super) fn is_worker(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == "memini-worker")
 }
 
 /// The own group's.
