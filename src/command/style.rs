@@ -168,9 +168,10 @@ impl Line {
         let mut left = style.width;
         let mut kept: Vec<(Tone, String)> = Vec::new();
         for (tone, text) in &self.parts {
-            let text = cut(text, left, "");
-            left = left.saturating_sub(width(&text));
-            kept.push((*tone, text));
+            let whole = width(text);
+            kept.push((*tone, cut(text, left, "")));
+            let Some(rest) = left.checked_sub(whole) else { break };
+            left = rest;
         }
         while let Some((_, text)) = kept.last_mut() {
             text.truncate(text.trim_end().len());

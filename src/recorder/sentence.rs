@@ -190,7 +190,7 @@ mod tests {
                 Stage::Normal,
                 0x12,
                 seen,
-                "the verdict is leak, after growing: 205 MiB of 256 MiB (80%), +976.6 KiB/s",
+                "the verdict is leak, after growing: 205 MiB of 256 MiB (80%), +977 KiB/s",
             ),
         ] {
             assert_eq!(Sentence(&event(kind, stage, from, values)).to_string(), text);

@@ -362,18 +362,57 @@ mod tests {
         assert_eq!(
             draw(&slots, 60_000, 8, 60, true),
             [
-                "  100 MiB ┤════════════════════════════════════ limit",
-                "          │╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ kill, stop",
-                "   75 MiB ┤╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌▂▃▅▆ capture 80%",
-                "          │                        ▁▂▄▅▇████████",
-                "   50 MiB ┤╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌▁▂▃▄▆▇█████████████░ trace 60%",
-                "          │        ▁▂▃▅▆▇███████████████░░░░░░░░",
-                "   25 MiB ┤▁▂▄▅▇████████████████░░░░░░░░░░░░░░░░",
-                "          │████████████████░░░░░░░░░░░░░░░░░░░░░",
-                "        0 └┴────────────────┴─────────────────┴",
-                "           -60 s          -30 s             now",
+                "  100 MiB ┤═════════════════════════════════════ limit",
+                "          │╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌ kill, stop",
+                "   75 MiB ┤╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌▁▂ capture 80%",
+                "          │                           ▁▂▃▄▅▆████",
+                "   50 MiB ┤╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌╌▁▂▃▄▅▆▇███████████ trace 60%",
+                "          │            ▂▂▄▄▆▇█████████████░░░░░░",
+                "   25 MiB ┤    ▁▂▃▄▅▇▇█████████████░░░░░░░░░░░░░",
+                "          │▅▆▇█████████████░░░░░░░░░░░░░░░░░░░░░",
+                "          │█████████░░░░░░░░░░░░░░░░░░░░░░░░░░░░",
+                "        0 └┴─────────────────┴─────────────────┴",
+                "           -1 min          -30 s             now",
             ]
-            .map(|_| String::new())
         );
+    }
+
+    #[test]
+    fn a_level_far_below_the_limit_is_shown_large_and_says_so() {
+        let slots: Vec<Slot> = (0..60).map(|second| slot(second, 10, 10 + second % 5, Some(100))).collect();
+        let lines = draw(&slots, 60_000, 8, 60, true);
+        assert_eq!(lines[0], "          ↑ far below the limit of 100 MiB, trace at 60 MiB");
+        assert!(lines.iter().any(|line| line.starts_with("   12 MiB ┤")), "{lines:#?}");
+        assert!(!lines.iter().any(|line| line.contains(['═', '╌'])), "{lines:#?}");
+    }
+
+    #[test]
+    fn without_a_limit_there_is_no_line_for_one() {
+        let slots: Vec<Slot> = (0..60).map(|second| slot(second, 10, 40, None)).collect();
+        let lines = draw(&slots, 60_000, 8, 60, true);
+        assert!(!lines.iter().any(|line| line.contains(['═', '╌', '↑'])), "{lines:#?}");
+        assert!(lines.iter().any(|line| line.starts_with("   36 MiB ┤")), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_limit_that_changes_is_a_step_and_the_scale_takes_all_of_it() {
+        let limit = |second| Some(if second < 30 { 100 } else { 50 });
+        let slots: Vec<Slot> = (0..60).map(|second| slot(second, 30, 31, limit(second))).collect();
+        let lines = draw(&slots, 60_000, 8, 60, true);
+        let doubles = |line: &String| line.matches('═').count();
+        assert!(lines[0].starts_with("  100 MiB ┤") && (10..25).contains(&doubles(&lines[0])), "{lines:#?}");
+        let lower = lines.iter().skip(1).find(|line| doubles(line) > 0).unwrap();
+        assert!(lower.ends_with(" limit") && (10..25).contains(&doubles(lower)), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_moment_between_two_columns_is_not_lost() {
+        // One second of an hour, and a column is more than a minute.
+        let mut slots: Vec<Slot> = (0..60).map(|second| slot(second, 10, 10, Some(100))).collect();
+        slots[30].sample.gauged = Some(Course { least: 10 * MIB, most: 99 * MIB, last: 10 * MIB });
+        let chart = Chart { slots: &slots, end: 60_000, length: 3_600_000, thresholds: LADDER, end_name: "now" };
+        let style = Style { width: 60, height: None, unicode: true, colours: false };
+        let lines: Vec<String> = chart.draw(8, &style).iter().map(|line| line.render(&style)).collect();
+        assert!(lines[1].contains('▇') || lines[1].contains('█'), "{lines:#?}");
     }
 }

@@ -159,10 +159,16 @@ impl Source {
                 },
             }
         }
-        let mut sources: Vec<(u64, Self)> =
-            found.into_iter().map(|one| (one.last_seen(), one.into_source(root))).collect();
-        // Those whose memini can be seen from here first, then what goes on, then what ended last.
-        sources.sort_by_key(|(last, source)| std::cmp::Reverse((source.owner.is_some(), source.beats, *last)));
+        let mut sources: Vec<(u64, Self)> = found
+            .into_iter()
+            .map(|one| {
+                let (started, last) = (one.history.started().unwrap_or(0), one.last_seen());
+                let source = one.into_source(root);
+                (if source.beats { started } else { last }, source)
+            })
+            .collect();
+        // Those whose memini can be seen from here first, then what goes on, the youngest first; then what ended last.
+        sources.sort_by_key(|(when, source)| std::cmp::Reverse((source.owner.is_some(), source.beats, *when)));
         let others: Vec<String> =
             sources.iter().skip(1).filter(|(_, source)| source.beats).map(|(_, source)| source.path.clone()).collect();
         let none = || format!("there is no recorder in {}", dir.display());
@@ -317,4 +323,204 @@ fn machine(root: &Path, history: &History) -> Now {
     let is_here = namespace.to_str().is_some_and(|namespace| namespace == history.told("pid_namespace"));
     let oom_kills = || crate::cgroup::choose::open(root, false).1.first.events.map(|events| events.oom_kill);
     Now { boot_id: boot_id.trim().to_owned(), oom_kills: if is_here { oom_kills() } else { None } }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{chown, symlink};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::cgroup::tree_of_files::Root;
+    use crate::command::running::tests::process;
+    use crate::engine::event::Glimpse;
+    use crate::recorder::ending::Ending;
+    use crate::recorder::format::{Layout, SMALLEST};
+    use crate::recorder::writer::Writer;
+    use crate::sys::map::SharedWords;
+
+    /// A recorder of a run that began so many seconds ago, has been seen for so many, and has ended with this code.
+    fn recorder(path: &Path, began: u64, seen: u64, exit: Option<u8>) -> Writer<SharedWords> {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let layout = Layout::of(SMALLEST);
+        let started = now() - began * 1000;
+        let run = json!({"boot_id": "b", "started_ms": started, "app": {"command": ["app"]}});
+        let mut content = layout.header(&run.to_string()).unwrap();
+        content.resize(usize::try_from(layout.bytes).unwrap(), 0);
+        fs::write(path, content).unwrap();
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let map = SharedWords::map(file.into(), usize::try_from(layout.bytes).unwrap()).unwrap();
+        let mut writer = Writer::new(map, &layout);
+        writer.look(Duration::from_secs(seen), &Glimpse::default(), None);
+        if let Some(code) = exit {
+            writer.exit(Duration::from_secs(seen), code);
+        }
+        writer
+    }
+
+    /// A machine, and a folder on it.
+    fn machine() -> (Root, PathBuf) {
+        let root = Root::new("", &[]);
+        root.write("proc/sys/kernel/random/boot_id", "b\n");
+        let dir = root.at("dir");
+        fs::create_dir(&dir).unwrap();
+        (root, dir)
+    }
+
+    fn here(root: &Root, dir: &Path) -> Result<Source, String> {
+        Source::find(root.path(), &Place::Here(dir.to_owned()))
+    }
+
+    fn named(root: &Root, path: &Path) -> Result<Source, String> {
+        Source::find(root.path(), &Place::Named(path.to_owned()))
+    }
+
+    fn state(root: &Root, source: &Source) -> State {
+        source.state(root.path(), &source.read().unwrap())
+    }
+
+    #[test]
+    fn the_memini_that_is_pid_1_is_shown_wherever_it_records() {
+        let (root, dir) = machine();
+        // In the folder that is looked at by default there is an older run.
+        recorder(&dir.join("recorder"), 100, 50, Some(0));
+        let elsewhere = root.at("elsewhere/recorder.2");
+        recorder(&elsewhere, 100, 100, None);
+        process(&root, 1, "memini", &[(5, &elsewhere, "02100002")]);
+        let source = here(&root, &dir).unwrap();
+        assert_eq!(source.path, elsewhere.display().to_string());
+        assert_eq!(state(&root, &source), State::Running(Some(1)));
+    }
+
+    #[test]
+    fn a_memini_without_a_recorder_says_so_in_one_line() {
+        let (root, dir) = machine();
+        recorder(&dir.join("recorder"), 100, 50, Some(0));
+        process(&root, 1, "memini", &[]);
+        let why = here(&root, &dir).unwrap_err();
+        assert!(why.starts_with("memini (process 1) records nothing: ") && !why.contains('\n'), "{why}");
+    }
+
+    #[test]
+    fn of_several_meminis_one_must_be_named_and_a_reader_is_none() {
+        let (root, dir) = machine();
+        let (one, other) = (root.at("one/recorder"), root.at("other/recorder"));
+        let writers = [recorder(&one, 100, 100, None), recorder(&other, 100, 100, None)];
+        process(&root, 1, "systemd", &[]);
+        process(&root, 7, "memini", &[(5, &one, "02100002")]);
+        // As `memini status` itself has it open, and a child that is not born yet.
+        process(&root, 8, "memini", &[(5, &other, "02100000")]);
+        process(&root, 9, "memini", &[(5, &one, "02100002")]);
+        assert_eq!(here(&root, &dir).unwrap().owner.map(|owner| owner.pid), Some(7));
+        process(&root, 12, "memini", &[(5, &other, "02100002")]);
+        let why = here(&root, &dir).unwrap_err();
+        assert_eq!(why, "2 run here, as processes 7, 12: say which one by its folder, as in 'memini status DIR'");
+        let source = named(&root, other.parent().unwrap()).unwrap();
+        assert_eq!(state(&root, &source), State::Running(Some(12)));
+        drop(writers);
+    }
+
+    #[test]
+    fn without_a_memini_the_last_run_in_the_folder_is_shown_as_ended() {
+        let (root, dir) = machine();
+        assert_eq!(
+            here(&root, &dir).unwrap_err(),
+            format!("no memini runs here, and there is no recorder in {}", dir.display())
+        );
+        recorder(&dir.join("recorder"), 1000, 50, Some(0));
+        recorder(&dir.join("recorder.2"), 500, 50, Some(75));
+        let source = here(&root, &dir).unwrap();
+        assert_eq!(source.path, dir.join("recorder.2").display().to_string());
+        assert!(matches!(state(&root, &source), State::Ended(Ending::Exited(75), _)));
+        assert!(source.remarks.is_empty());
+        // One that somebody has killed long ago says nothing, and is not waited for.
+        recorder(&dir.join("recorder.3"), 400, 50, None);
+        let source = here(&root, &dir).unwrap();
+        assert!(matches!(state(&root, &source), State::Ended(Ending::Killed, _)), "{source:?}");
+    }
+
+    #[test]
+    fn of_two_in_one_folder_each_can_be_asked_for() {
+        let (root, dir) = machine();
+        let (one, other) = (dir.join("recorder"), dir.join("recorder.2"));
+        let writers = [recorder(&one, 100, 100, None), recorder(&other, 50, 50, None)];
+        process(&root, 7, "memini", &[(5, &one, "02100002")]);
+        process(&root, 12, "memini", &[(5, &other, "02100002")]);
+        let source = named(&root, &dir).unwrap();
+        assert_eq!(source.owner.map(|owner| owner.pid), Some(12), "the newest");
+        assert_eq!(source.remarks, [format!("another memini records in this folder, too: {}", one.display())]);
+        let source = named(&root, &one).unwrap();
+        assert_eq!((source.owner.map(|owner| owner.pid), source.remarks.len()), (Some(7), 0));
+        drop(writers);
+    }
+
+    // As in another container, with which the folder is shared.
+    #[test]
+    fn a_run_whose_memini_cannot_be_seen_is_known_by_its_pulse() {
+        let (root, dir) = machine();
+        let (over, ready) = (AtomicBool::new(false), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut writer = recorder(&dir.join("recorder"), 100, 99, None);
+                ready.wait();
+                let mut millis = 99_000;
+                while !over.load(Ordering::Relaxed) {
+                    millis += 10;
+                    writer.look(Duration::from_millis(millis), &Glimpse::default(), None);
+                    std::thread::sleep(GLANCE);
+                }
+            });
+            ready.wait();
+            let source = named(&root, &dir);
+            let found = source.as_ref().map(|source| state(&root, source));
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(found, Ok(State::Running(None)));
+        });
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_one_line_with_path_and_cause() {
+        let (root, dir) = machine();
+        let path = dir.join("recorder");
+        let gone = root.at("gone");
+        let why = named(&root, &gone).unwrap_err();
+        let expected =
+            format!("cannot read {}: No such file or directory (os error 2); there is nothing to show", gone.display());
+        assert_eq!(why, expected);
+        for (content, cause) in [
+            (&b"precious"[..], "it is no recorder"),
+            (b"memini\0R\x01\0\0\0", "it is cut short"),
+            (&[0xff; 2 << 20], "it is no recorder"),
+        ] {
+            fs::write(&path, content).unwrap();
+            let expected = format!("cannot read {}: {cause}; there is nothing to show", path.display());
+            assert_eq!(named(&root, &dir).unwrap_err(), expected);
+            assert_eq!(named(&root, &path).unwrap_err(), expected);
+        }
+        // Others are still shown.
+        recorder(&dir.join("recorder.2"), 100, 50, Some(0));
+        assert!(named(&root, &dir).unwrap().path.ends_with("/recorder.2"));
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        fs::remove_file(dir.join("recorder.2")).unwrap();
+        assert!(named(&root, &dir).unwrap_err().contains("it is a pipe"));
+    }
+
+    #[test]
+    fn what_somebody_else_may_have_put_there_is_not_shown_unless_it_is_named() {
+        let (root, dir) = machine();
+        recorder(&dir.join("recorder"), 100, 50, Some(0));
+        let link = root.at("link");
+        symlink(&dir, &link).unwrap();
+        assert!(here(&root, &link).unwrap_err().contains("it is a symbolic link"));
+        assert!(named(&root, &link).is_ok());
+        if geteuid().is_root() {
+            chown(&dir, Some(65_534), None).unwrap();
+            let why = here(&root, &dir).unwrap_err();
+            assert!(why.contains("belongs to user 65534") && !why.contains('\n'), "{why}");
+            assert!(named(&root, &dir).is_ok());
+        }
+    }
 }
