@@ -17,6 +17,8 @@ const JOIN: &str = r#"echo 0 > "$GROUP/cgroup.procs" && exec "$@""#;
 
 /// The words that run these in the container: in its group and its namespaces.
 fn inside(session: &Session, group: &Group, words: &[&str]) -> Vec<String> {
+    // From then on there are a namespace and a memini in it.
+    session.sees(", runs ");
     let target = session.id().to_string();
     let group = format!("GROUP={}", group.path().display());
     let start = ["env", &group, "sh", "-c", JOIN, "sh", "nsenter", "--target", &target, "--pid", "--mount"];
@@ -80,9 +82,10 @@ fn status_that(session: &Session, group: &Group, what: &str, mut is_so: impl FnM
     status
 }
 
-/// A memini that leaves the app alone.
+/// A memini that leaves the app alone, and does not brake: nsenter(1) stops itself when whom it has sent is stopped for a moment,
+/// and nobody lets it go on.
 fn watched(group: &Group) -> Memini<'_> {
-    Memini::new(group).options(&["--stop-at", "off", "--kill-at", "off"])
+    Memini::new(group).options(&["--stop-at", "off", "--kill-at", "off", "--no-brake"])
 }
 
 fn is_running(status: &Value) -> bool {
@@ -231,6 +234,18 @@ fn a_watch_that_is_killed_with_its_container_leaves_the_terminal_as_it_was() {
     assert_left_alone(&terminal);
 }
 
+// The recorder is made some 100 ms after the start, and the stage would have been "normal" for good.
+#[test]
+fn a_stage_that_began_before_the_recorder_was_there_is_told() {
+    let group = Group::new("status-early", 64);
+    let session = watched(&group).app(&["to 58"]).start();
+    let status = status_that(&session, &group, "the stage capture", |status| status["stage"] == "capture");
+    let texts: Vec<&str> =
+        status["events"].as_array().unwrap().iter().map(|event| event["text"].as_str().unwrap()).collect();
+    assert!(texts.iter().any(|text| text.starts_with("the capture stage began: ")), "{texts:?}");
+    session.finish().assert_code(0);
+}
+
 #[test]
 fn a_run_that_is_over_is_shown_with_its_end() {
     let group = Group::new("status-over", 64);
@@ -242,7 +257,10 @@ fn a_run_that_is_over_is_shown_with_its_end() {
     assert_eq!((&status["state"], &status["ending"]["how"]), (&json!("ended"), &json!("exited")));
     assert_eq!((&status["ending"]["exit_code"], &status["processes"]), (&json!(0), &json!(null)));
     let screen = text(&ask_of(&ended.dir(), &["status"]));
-    assert!(screen.contains("ran for ") && screen.contains("ended with 0") && screen.contains(" end\n"), "{screen}");
+    // A sentence may take two lines.
+    let words = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(" ran for ") && words.contains(", ended with 0 "), "{screen}");
+    assert!(screen.lines().any(|line| line.ends_with(" end")), "{screen}");
     let list = text(&ask_of(&ended.dir(), &["incidents"]));
     assert_eq!(list.lines().count(), 2, "{list}");
     assert!(list.contains("  exited   ") && list.contains("% of 64 MiB"), "{list}");
