@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::report;
-use super::style::{self, Line, Place, Style, Tone, width};
+use super::style::{self, Line, Place, Style, Tone, cut, width};
 use crate::incident::{SCHEMA, retention};
 use crate::text::plain;
 use crate::units::Size;
@@ -229,7 +229,11 @@ fn table(rows: &[Row], style: &Style, hints: bool) -> String {
         line.pad_to(stops[2]);
         line.add(Tone::Plain, &Size(row.bytes).to_string());
         line.pad_to(stops[3]);
-        line.add(Tone::Plain, row.suspect.as_deref().unwrap_or("none"));
+        let room = style.width.saturating_sub(line.width());
+        match &row.suspect {
+            Some(suspect) => line.add(Tone::Plain, &cut(suspect, room, style.pick("…", "~"))),
+            None => line.add(Tone::Faint, "none"),
+        }
         lines.push(line);
     }
     let mut text: String = lines.iter().map(|line| line.render(style) + "\n").collect();

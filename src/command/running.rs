@@ -185,7 +185,10 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Which file it is: device and inode.
-pub fn inode(file: &File) -> Option<(u64, u64)> {
+pub type Inode = (u64, u64);
+
+/// Which file this is.
+pub fn inode(file: &File) -> Option<Inode> {
     file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::geteuid;
 
-use crate::command::running::{self, Held, Running};
+use crate::command::running::{self, Held, Inode, Running};
 use crate::recorder::ending::{Now, Obituary};
 use crate::recorder::reader::{self, History};
 
@@ -82,7 +82,7 @@ impl Source {
             };
         }
         let mut refusal = None;
-        let mut found: Vec<(Running, Held, Option<(u64, u64)>)> = Vec::new();
+        let mut found: Vec<(Running, Held, Option<Inode>)> = Vec::new();
         for memini in Running::all(root) {
             match memini.held(root) {
                 Ok(held) => {
