@@ -108,6 +108,20 @@ impl Helpers {
     pub const NONE: Self = Self { python: false };
 }
 
+/// How far back the chart of `memini status` goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// As far as the run is long.
+    #[default]
+    Auto,
+    /// 10 minutes, at the finest resolution.
+    TenMinutes,
+    /// 3 hours.
+    ThreeHours,
+    /// 48 hours.
+    TwoDays,
+}
+
 /// How a report is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {

@@ -52,16 +52,28 @@ fn start(arguments: Vec<OsString>) -> u8 {
                 }
             }
         }
+        Ok(Invocation::Status { json, watch, reach, which, dir }) => {
+            use command::status::{Place, Question, status, watch as watch_status};
+            let place = which.map_or(Place::Here(dir), Place::Named);
+            let question = Question { json, watch, reach, place };
+            // Signals stay blocked where they are waited for.
+            let Some(every) = watch else {
+                sys::mask::restore();
+                return told(status(&question), NOTHING);
+            };
+            match watch_status(&question, every) {
+                Ok(code) => code,
+                Err(why) => told(Err(why), NOTHING),
+            }
+        }
+        Ok(Invocation::Incidents { json, dir }) => {
+            sys::mask::restore();
+            told(command::incidents::incidents(&command::incidents::Question { json, dir }), NOTHING)
+        }
         Ok(Invocation::Report { form, which, dir }) => {
             sys::mask::restore();
             log_simply();
-            match command::report::report(&command::report::Question { form, which, dir }) {
-                Ok(answer) => print(&answer, 0),
-                Err(why) => {
-                    let _ = writeln!(std::io::stderr(), "memini: {}", text::plain(&why));
-                    command::run::FAILURE
-                }
-            }
+            told(command::report::report(&command::report::Question { form, which, dir }), command::run::FAILURE)
         }
         Ok(Invocation::Print(text)) => print(&text, 0),
         Err(failure) => {
@@ -75,6 +87,20 @@ fn start(arguments: Vec<OsString>) -> u8 {
 fn log_simply() {
     let logger = simple_logger::SimpleLogger::new().with_level(log::LevelFilter::Warn);
     let _ = logger.init();
+}
+
+/// The exit code where there is nothing to be shown.
+const NOTHING: u8 = 1;
+
+/// The answer, or why there is none: in one line, whatever is in it.
+fn told(answer: Result<String, String>, failure: u8) -> u8 {
+    match answer {
+        Ok(answer) => print(&answer, 0),
+        Err(why) => {
+            let _ = writeln!(std::io::stderr(), "memini: {}", text::plain(&why));
+            failure
+        }
+    }
 }
 
 /// Writes this to standard output, for a command that ends with it.

@@ -22,6 +22,8 @@ pub enum Takes {
     Count,
     /// One value; the last one wins. The word that stands for it in the help.
     Value(&'static str),
+    /// One value, or none that stands for this one: `--watch`, `--watch=5s`; the last one wins. The word for it in the help.
+    Optional(&'static str, &'static str),
     /// One path; the last one wins.
     Path,
     /// One value, repeatable. The word for it, and what separates values in the environment.
@@ -58,7 +60,7 @@ impl Heading {
             Self::Stopping => "Stopping",
             Self::Init => "Init",
             Self::Logging => "Logging",
-            Self::Commands => "memini check, memini capture, memini report",
+            Self::Commands => "memini status, check, capture, incidents, report",
         }
     }
 }
@@ -95,7 +97,7 @@ impl Flag {
         match self.takes {
             Takes::Switch | Takes::Count => None,
             Takes::Path => Some("PATH"),
-            Takes::Value(name) | Takes::List(name, _) => Some(name),
+            Takes::Value(name) | Takes::List(name, _) | Takes::Optional(name, _) => Some(name),
         }
     }
 
@@ -109,6 +111,11 @@ impl Flag {
                 .num_args(0..=1)
                 .require_equals(true)
                 .default_missing_value("true")
+                .value_parser(value_parser!(OsString)),
+            Takes::Optional(_, without) => arg
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value(without)
                 .value_parser(value_parser!(OsString)),
             Takes::Count => arg.action(ArgAction::Count),
             // A path may be any word, so an option that was forgotten to be given its path must not eat the next one.
@@ -430,5 +437,16 @@ flags! {
         heading: Heading::Commands,
         brief: "how 'memini report' shows an incident",
         detail: "md for a ticket, html for a page with charts in one file, json for incident.json.",
+    };
+    WATCH Flag {
+        long: "watch", short: None, takes: Takes::Optional("DURATION", "2s"), default: "", heading: Heading::Commands,
+        brief: "'memini status' again and again, so often (2s)",
+        detail: "Until the run ends, or Ctrl-C. With --json, one object a line.",
+    };
+    SPAN Flag {
+        long: "span", short: None, takes: Takes::Value("auto|10min|3h|48h"), default: "auto",
+        heading: Heading::Commands,
+        brief: "how far back the chart of 'memini status' goes",
+        detail: "auto: as far as the run is long.",
     };
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::flags::{ALL, Flag, Heading};
+use super::flags::{ALL, Flag, Heading, Takes};
 
 /// The first line, and what `docker info` wants: it looks for ` - git.COMMIT` in the output of the init.
 pub fn version() -> String {
@@ -15,7 +15,9 @@ const WIDTH: usize = 96;
 const USAGE: &str = "\
 Usage: memini [OPTIONS] [--] COMMAND [ARGS]...
        memini [OPTIONS] check [--json] [OPTIONS]
+       memini status [--watch[=DURATION]] [--span SPAN] [--json] [DIR|FILE]
        memini capture [--json] [--since FILE] [PID]...
+       memini incidents [--json] [DIR]
        memini report [--format text|md|html|json] [--dir DIR] [INCIDENT|DIR]
 ";
 
@@ -26,9 +28,11 @@ before the kernel's OOM killer would take it.
 
 Options end at COMMAND; what follows is the app's. 'memini check' says what memini sees and may
 do here (exit code 0: it can guard, 1: it cannot); an app of that name is run with
-'memini -- check'. 'memini capture' takes evidence now: of the processes with these numbers and
-what descends from them, or beside a running memini of all that it runs. 'memini report' shows
-an incident, the newest in DIR if none is named.
+'memini -- check'. 'memini status' shows how the memini that runs here stands and how it came to
+that, or the last run in DIR. 'memini capture' takes evidence now: of the processes with these
+numbers and what descends from them, or beside a running memini of all that it runs.
+'memini incidents' lists the incidents in DIR, the newest first, and 'memini report' shows one,
+the newest if none is named.
 
 Each option has a variable. An option beats its variable, which beats the default; an empty
 variable is none. Switches take true or false, also as --dry-run=false. Of an option given twice
@@ -59,6 +63,7 @@ Examples:
   memini --stop-at -64MiB --grace 20s -- java -jar app.jar
   MEMINI_LIMIT=512m MEMINI_GROUP=true memini ./server --port 80
   memini check --json
+  docker exec -it CONTAINER /memini status --watch
   docker exec CONTAINER /memini capture
   docker exec CONTAINER /memini report --format html > report.html
 ";
@@ -95,14 +100,20 @@ pub fn long() -> String {
 
 /// `  -e, --remap-exit N`
 fn spelling(flag: &Flag) -> String {
-    let mut text = match flag.short {
+    let text = match flag.short {
         Some(letter) => format!("  -{letter}, --{}", flag.long),
         None => format!("      --{}", flag.long),
     };
-    if let Some(name) = flag.value_name() {
-        text.extend([" ", name]);
+    text + &value(flag)
+}
+
+/// ` N`, `[=N]`
+fn value(flag: &Flag) -> String {
+    match (flag.takes, flag.value_name()) {
+        (Takes::Optional(..), Some(name)) => format!("[={name}]"),
+        (_, Some(name)) => format!(" {name}"),
+        (_, None) => String::new(),
     }
-    text
 }
 
 fn sentences(flag: &Flag) -> String {
@@ -136,12 +147,10 @@ fn wrap(text: &mut String, words: &str) {
 /// The options as a table in Markdown, for the README.
 #[cfg(test)]
 pub fn table() -> String {
-    use super::flags::Takes;
-
     let mut text = String::from("| option | variable | default | meaning |\n|---|---|---|---|\n");
     for flag in ALL {
         let short = flag.short.map(|letter| format!("`-{letter}` ")).unwrap_or_default();
-        let value = flag.value_name().map(|name| format!(" {}", name.replace('|', "\\|"))).unwrap_or_default();
+        let value = value(flag).replace('|', "\\|");
         let repeatable = matches!(flag.takes, Takes::Count | Takes::List(..));
         let default = match flag.default {
             "" if repeatable => "none".to_owned(),

@@ -12,16 +12,17 @@ mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgMatches;
 
-use crate::config::{Config, Form};
+use crate::config::{Config, Form, Reach};
 use crate::engine::settings::GaugeKind;
 use crate::supervisor::report::WORKER;
 
 pub use error::Failure;
 // For those who act on the configuration.
-pub use {folder::check_dir, hook::expand, thresholds::check_ascending};
+pub use {folder::check_dir, hook::expand, thresholds::check_ascending, units::threshold as parse_threshold};
 
 use values::Values;
 
@@ -32,17 +33,23 @@ enum Verb {
     Check,
     /// Takes evidence now.
     Capture,
+    /// Shows how a run stands.
+    Status,
+    /// Lists incidents.
+    Incidents,
     /// Shows an incident.
     Report,
 }
 
 impl Verb {
-    const ALL: [Self; 3] = [Self::Check, Self::Capture, Self::Report];
+    const ALL: [Self; 5] = [Self::Check, Self::Capture, Self::Status, Self::Incidents, Self::Report];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Check => "check",
             Self::Capture => "capture",
+            Self::Status => "status",
+            Self::Incidents => "incidents",
             Self::Report => "report",
         }
     }
@@ -76,6 +83,26 @@ pub enum Invocation {
         pids: Vec<i32>,
         /// What `--json` printed before, to compare with.
         since: Option<PathBuf>,
+    },
+    /// Show how a run stands.
+    Status {
+        /// As one JSON object.
+        json: bool,
+        /// `--watch`: again and again, so often.
+        watch: Option<Duration>,
+        /// `--span`.
+        reach: Reach,
+        /// A folder or a recorder, as an argument or with `--dir`. None: the memini that runs here.
+        which: Option<PathBuf>,
+        /// `MEMINI_DIR` or the default, absolute: where to look if none runs here.
+        dir: PathBuf,
+    },
+    /// List incidents.
+    Incidents {
+        /// As one JSON object.
+        json: bool,
+        /// The folder that they are in.
+        dir: PathBuf,
     },
     /// Show an incident.
     Report {
@@ -119,22 +146,38 @@ pub fn parse(
     if line.verb == Some(Verb::Report) {
         let form = settings::form(&values)?;
         let dir = values.raw(&flags::DIR, units::path)?;
-        let which = which_incident(&line.command)?;
+        let which = at_most_one(&line.command, "report", "shows one incident")?;
         return Ok(Invocation::Report { form, which, dir });
+    }
+    let given = |flag: &flags::Flag| line.options.as_ref().is_some_and(|options| options.contains_id(flag.long));
+    if line.verb == Some(Verb::Status) {
+        let watch = values.optional(&flags::WATCH, units::interval)?;
+        let reach = settings::reach(&values)?;
+        let dir = values.raw(&flags::DIR, units::path)?;
+        let word = at_most_one(&line.command, "status", "shows one run")?;
+        // The variable is that of the memini that runs here, which may have had to record elsewhere.
+        let which = word.or_else(|| given(&flags::DIR).then(|| dir.clone()));
+        return Ok(Invocation::Status { json, watch, reach, which, dir });
+    }
+    if line.verb == Some(Verb::Incidents) {
+        let dir = values.raw(&flags::DIR, units::path)?;
+        let word = at_most_one(&line.command, "incidents", "lists those of one folder")?;
+        return Ok(Invocation::Incidents { json, dir: word.unwrap_or(dir) });
     }
     let config = settings::config(&values, line.command)?;
     if line.verb == Some(Verb::Check) {
         return Ok(Invocation::Check { json, soft_limit: config.soft_limit, dir: config.dir, gauge: config.gauge });
     }
-    let given = |flag: &flags::Flag| line.options.as_ref().is_some_and(|options| options.contains_id(flag.long));
-    if given(&flags::JSON) {
-        return Err(Failure::new("--json belongs to 'memini check' and 'memini capture'; to run an app, leave it out"));
-    }
-    if given(&flags::SINCE) {
-        return Err(Failure::new("--since belongs to 'memini capture'; to run an app, leave it out"));
-    }
-    if given(&flags::FORMAT) {
-        return Err(Failure::new("--format belongs to 'memini report'; to run an app, leave it out"));
+    for (flag, whose) in [
+        (flags::JSON, "memini's own commands, as in 'memini status'"),
+        (flags::SINCE, "'memini capture'"),
+        (flags::FORMAT, "'memini report'"),
+        (flags::WATCH, "'memini status'"),
+        (flags::SPAN, "'memini status'"),
+    ] {
+        if given(&flag) {
+            return Err(Failure::new(format!("--{} belongs to {whose}; to run an app, leave it out", flag.long)));
+        }
     }
     if config.command.first().is_none_or(|name| name.is_empty()) {
         return Err(Failure::with_hint("no command to run"));
@@ -161,13 +204,12 @@ fn pid(word: &OsStr) -> Result<i32, Failure> {
     })
 }
 
-fn which_incident(words: &[OsString]) -> Result<Option<PathBuf>, Failure> {
+fn at_most_one(words: &[OsString], verb: &str, does: &str) -> Result<Option<PathBuf>, Failure> {
     match words {
         [] => Ok(None),
         [one] => Ok(Some(one.into())),
         [_, other, ..] => Err(Failure::new(format!(
-            "'memini report' shows one incident, and '{}' is one too many; an app of that name is run with 'memini -- \
-             report'",
+            "'memini {verb}' {does}, and '{}' is one too many; an app of that name is run with 'memini -- {verb}'",
             other.to_string_lossy()
         ))),
     }

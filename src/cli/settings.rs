@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
-use crate::config::{Config, Form, Heavy, Helpers, Keeping, LogFormat, When};
+use crate::config::{Config, Form, Heavy, Helpers, Keeping, LogFormat, Reach, When};
 use crate::engine::settings::{GaugeKind, Leftovers, OnLeak, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -31,6 +31,14 @@ const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json",
 
 const FORMS: [(&str, Form); 4] =
     [("text", Form::Text), ("md", Form::Markdown), ("html", Form::Html), ("json", Form::Json)];
+
+const REACHES: [(&str, Reach); 4] =
+    [("auto", Reach::Auto), ("10min", Reach::TenMinutes), ("3h", Reach::ThreeHours), ("48h", Reach::TwoDays)];
+
+/// How far back a chart goes.
+pub fn reach(values: &Values<'_>) -> Result<Reach, Failure> {
+    values.one(&flags::SPAN, |text| units::choice(text, &REACHES))
+}
 
 /// How a report is to be written.
 pub fn form(values: &Values<'_>) -> Result<Form, Failure> {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::flags::{ALL, Flag, Takes};
 use super::*;
-use crate::config::{Form, LogFormat};
+use crate::config::{Form, LogFormat, Reach};
 use crate::engine::settings::{Leftovers, Stage, StopWhen, Threshold};
 use crate::sys::signal::Signal;
 
@@ -312,6 +312,50 @@ fn a_report_is_asked_for_by_name_folder_or_nothing() {
 }
 
 #[test]
+fn a_status_is_asked_for_once_or_again_and_again_here_or_of_a_folder() {
+    let seconds = Duration::from_secs;
+    for (line, variables, json, watch, reach, which, dir) in [
+        (&["status"][..], &[][..], false, None, Reach::Auto, None, "/tmp/memini"),
+        (&["status", "--json"], &[("MEMINI_DIR", "/y")], true, None, Reach::Auto, None, "/y"),
+        (&["status", "--watch"], &[], false, Some(seconds(2)), Reach::Auto, None, "/tmp/memini"),
+        (&["status", "--watch=5s", "--span", "48h"], &[], false, Some(seconds(5)), Reach::TwoDays, None, "/tmp/memini"),
+        (&["status", "--watch", "/a"], &[], false, Some(seconds(2)), Reach::Auto, Some("/a"), "/tmp/memini"),
+        (&["status", "--dir", "/x"], &[("MEMINI_DIR", "/y")], false, None, Reach::Auto, Some("/x"), "/x"),
+        (&["--dir", "/x", "status", "b"], &[("MEMINI_SPAN", "10min")], false, None, Reach::TenMinutes, Some("b"), "/x"),
+        (
+            &["status"],
+            &[("MEMINI_WATCH", "1s"), ("MEMINI_STOP_AT", "?")],
+            false,
+            Some(seconds(1)),
+            Reach::Auto,
+            None,
+            "/tmp/memini",
+        ),
+    ] {
+        match parse_with(line, variables) {
+            Ok(Invocation::Status { json: is_json, watch: every, reach: far, which: named, dir: folder }) => {
+                assert_eq!((is_json, every, far), (json, watch, reach), "{line:?}");
+                assert_eq!((named, folder), (which.map(PathBuf::from), PathBuf::from(dir)), "{line:?}");
+            }
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+    for (line, dir) in
+        [(&["incidents"][..], "/tmp/memini"), (&["incidents", "/a"], "/a"), (&["incidents", "--dir", "/x"], "/x")]
+    {
+        match parse_with(line, &[]) {
+            Ok(Invocation::Incidents { json: false, dir: folder }) => {
+                assert_eq!(folder, PathBuf::from(dir), "{line:?}")
+            }
+            other => panic!("{line:?}: {other:?}"),
+        }
+    }
+    for name in ["status", "incidents"] {
+        assert_eq!(run(&["--", name]).command, [name]);
+    }
+}
+
+#[test]
 fn a_worker_gets_its_words_as_they_are() {
     let line = ["__worker", "--help", "--", "-x"];
     match parse_with(&line, &[("MEMINI_STOP_AT", "lots")]) {
@@ -343,9 +387,20 @@ fn each_mistake_has_one_line_that_says_what_to_do() {
         (&["--verbose=3", "app"], "memini: '--verbose' takes no value, but was given '3'; try 'memini --help'"),
         (
             &["--json", "app"],
-            "memini: --json belongs to 'memini check' and 'memini capture'; to run an app, leave it out",
+            "memini: --json belongs to memini's own commands, as in 'memini status'; to run an app, leave it out",
         ),
         (&["--format", "md", "app"], "memini: --format belongs to 'memini report'; to run an app, leave it out"),
+        (&["--watch", "app"], "memini: --watch belongs to 'memini status'; to run an app, leave it out"),
+        (&["--span", "3h", "app"], "memini: --span belongs to 'memini status'; to run an app, leave it out"),
+        (&["status", "--watch=5"], "memini: --watch 5: a duration needs a unit; use 30s, 5min or 500ms"),
+        (&["status", "--watch=1ms"], "memini: --watch 1ms: less than 100ms; use 2s"),
+        (&["status", "--span", "1h"], "memini: --span 1h: not known; use auto, 10min, 3h or 48h"),
+        (
+            &["status", "a", "b"],
+            "memini: 'memini status' shows one run, and 'b' is one too many; an app of that name is run with \
+             'memini -- status'",
+        ),
+        (&["incidents", "--jsn"], "memini: unknown option '--jsn'; did you mean '--json'?"),
         (&["report", "--format", "pdf"], "memini: --format pdf: not known; use text, md, html or json"),
         (
             &["report", "one", "two"],

@@ -146,6 +146,15 @@ pub fn age(text: &str) -> Result<Option<Duration>, String> {
     if text.trim().eq_ignore_ascii_case("off") { Ok(None) } else { positive_duration(text).map(Some) }
 }
 
+/// How often something is shown again. More often than people can see costs the app's group for nothing.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    const SHORTEST: Duration = Duration::from_millis(100);
+    match positive_duration(text)? {
+        duration if duration < SHORTEST => Err("less than 100ms; use 2s".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 /// A signal by name or number.
 pub fn signal(text: &str) -> Result<Signal, String> {
     Signal::parse(text.trim()).ok_or_else(|| format!("not a signal; {SIGNAL_HINT}"))

@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -22,6 +21,7 @@ use crate::text::plain;
 use crate::units::{Size, Span};
 
 use super::releaser;
+use super::running::Running;
 
 /// How many types and containers of a process are shown.
 const SHOWN: usize = 8;
@@ -101,17 +101,17 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
     let mut list = List::open("/".as_ref()).map_err(|error| format!("{error}; nothing can be looked at"))?;
     let me = std::process::id().cast_signed();
     if named.is_empty() {
-        let comm = fs::read_to_string("/proc/1/comm").unwrap_or_default();
-        if comm.trim_end() != "memini" {
+        let Some(init) = Running::init("/".as_ref()) else {
             return Err("whose? PID 1 is not memini here: give process ids, as in 'memini capture 1'".to_owned());
-        }
+        };
+        return init.tree();
     }
     let everybody = list.everybody().map_err(|error| format!("{error}; nothing can be looked at"))?;
     // The list leaves out who asks.
     if let Some(pid) = named.iter().find(|pid| **pid != me && !everybody.iter().any(|process| process.pid == **pid)) {
         return Err(format!("there is no process {pid}"));
     }
-    let mut chosen: Vec<i32> = if named.is_empty() { vec![1] } else { named.to_vec() };
+    let mut chosen: Vec<i32> = named.to_vec();
     let mut next = 0;
     while let Some(parent) = chosen.get(next).copied() {
         let children = everybody.iter().filter(|process| process.parent == parent).map(|process| process.pid);
@@ -119,25 +119,7 @@ fn whose(named: &[i32]) -> Result<Vec<i32>, String> {
         chosen.extend(new);
         next = next.saturating_add(1);
     }
-    // memini itself and its workers are not what is asked for, nor a shell beside them that has no parent here.
-    let is_own = |pid: &i32| {
-        named.is_empty()
-            && (*pid == 1
-                || everybody.iter().any(|process| process.pid == *pid && process.parent == 1 && is_worker(*pid)))
-    };
-    chosen.retain(|pid| !is_own(pid));
     Ok(chosen)
-}
-
-/// Whether a child of memini's is a worker of its own. A newborn one has its name only a moment later, but the program.
-pub(super) fn is_worker(pid: i32) -> bool {
-    let has_name = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == "memini-worker");
-    has_name || runs_same_program(&pid.to_string(), "self")
-}
-
-fn runs_same_program(one: &str, other: &str) -> bool {
-    let program = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).map(|status| (status.dev(), status.ino()));
-    matches!((program(one), program(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The own group's.
@@ -304,22 +286,6 @@ mod tests {
         assert!(first.starts_with('+') && first.contains("private memory of "), "{text}");
         assert!(text.lines().nth(1).unwrap().contains("  anonymous memory, "), "{text}");
         assert_eq!(std::hint::black_box(held)[0], 1);
-    }
-
-    /// A worker that had just been started, and had no name yet, was taken for one of the app's: what helpers may record was then
-    /// shared among one more.
-    #[test]
-    fn a_worker_is_known_before_it_has_its_name() {
-        let mut sleepers = [(); 2].map(|()| std::process::Command::new("sleep").arg("1000").spawn().unwrap());
-        let [one, other] = [sleepers[0].id(), sleepers[1].id()].map(|pid| pid.to_string());
-        assert!(runs_same_program(&one, &other) && !runs_same_program(&one, "self"));
-        assert!(!runs_same_program("none", "none"));
-        // This one has the program, and another name.
-        assert!(is_worker(std::process::id().cast_signed()) && !is_worker(sleepers[0].id().cast_signed()));
-        for sleeper in &mut sleepers {
-            sleeper.kill().unwrap();
-            sleeper.wait().unwrap();
-        }
     }
 
     #[test]

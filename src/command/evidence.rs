@@ -22,8 +22,9 @@ use crate::sys::process::ProcessId;
 use crate::text::plain;
 use crate::units::Size;
 
-use super::capture::{Answer, composition, is_worker};
+use super::capture::{Answer, composition};
 use super::dump;
+use super::running::is_worker;
 
 /// How many lines of what was found stand in the log.
 const TOLD: usize = 4;

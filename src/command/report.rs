@@ -90,7 +90,7 @@ fn newest(dir: &Path) -> Result<PathBuf, String> {
     newest.map(|name| incidents.join(name)).ok_or_else(none)
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+pub(super) fn read(path: &Path) -> std::io::Result<String> {
     let file = open(path)?;
     let mut text = String::new();
     file.take(LONGEST.saturating_add(1)).read_to_string(&mut text)?;

@@ -37,6 +37,7 @@
 pub mod ending;
 pub mod format;
 pub mod reader;
+pub mod sentence;
 pub mod store;
 pub mod told;
 pub mod writer;

@@ -77,6 +77,14 @@ pub fn read(file: &File) -> Result<History, Refusal> {
     })
 }
 
+/// Reads the pulse alone, of a file that was read before. `None` where it is damaged, or is being written just now.
+pub fn pulse(file: &File) -> Option<Pulse> {
+    let mut bytes = [0; PULSE_WORDS * 4];
+    file.read_exact_at(&mut bytes, (PULSE as u64).saturating_mul(4)).ok()?;
+    let words: Vec<u32> = numbers(&bytes).collect();
+    Pulse::parse(content(&words)?)
+}
+
 fn numbers(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes.chunks_exact(4).map(|word| word.try_into().map_or(0, u32::from_le_bytes))
 }
@@ -173,20 +181,37 @@ impl History {
     /// The samples of the finest resolution that there is for each time, in their order: milliseconds since memini's start
     /// at the end of the slot, and what was seen.
     pub fn samples(&self) -> Vec<(u64, Sample)> {
-        let mut all: Vec<(u64, Sample)> = Vec::new();
+        self.slots().into_iter().map(|slot| (slot.end, slot.sample)).collect()
+    }
+
+    /// The same with the beginning of each slot.
+    pub fn slots(&self) -> Vec<Slot> {
+        let mut all: Vec<Slot> = Vec::new();
         let mut before = u64::MAX;
         for (period, samples) in &self.rings {
-            let start =
-                |sample: &Sample| u64::from(sample.number).saturating_mul(u64::from(*period)).saturating_mul(1000);
-            let end = |sample: &Sample| start(sample).saturating_add(u64::from(*period).saturating_mul(1000));
-            let mut older: Vec<(u64, Sample)> =
-                samples.iter().filter(|sample| end(sample) <= before).map(|sample| (end(sample), *sample)).collect();
-            before = before.min(samples.first().map_or(u64::MAX, start));
+            let length = u64::from(*period).saturating_mul(1000);
+            let slots = samples.iter().map(|sample| {
+                let start = u64::from(sample.number).saturating_mul(length);
+                Slot { start, end: start.saturating_add(length), sample: *sample }
+            });
+            let mut older: Vec<Slot> = slots.filter(|slot| slot.end <= before).collect();
+            before = before.min(older.first().map_or(before, |slot| slot.start));
             older.append(&mut all);
             all = older;
         }
         all
     }
+}
+
+/// A sample and its time; milliseconds since memini's start.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// When it began.
+    pub start: u64,
+    /// When it ends.
+    pub end: u64,
+    /// What was seen.
+    pub sample: Sample,
 }
 
 #[cfg(test)]

@@ -167,8 +167,34 @@ impl Sample {
 }
 
 /// What stands for a verdict.
-fn verdict(number: u8) -> Option<Verdict> {
+pub(super) fn verdict_of(number: u8) -> Option<Verdict> {
     [Verdict::Steady, Verdict::Growing, Verdict::Leak].into_iter().find(|verdict| *verdict as u8 == number)
+}
+
+/// What stands for a stage.
+pub(super) fn stage_of(number: u8) -> Option<Stage> {
+    stage(u32::from(number))
+}
+
+/// What stands for a reason to stop the app.
+pub(super) fn reason_of(number: u8) -> Option<StopReason> {
+    let reasons = [StopReason::Urgent, StopReason::Leak, StopReason::Floor, StopReason::Level];
+    reasons.into_iter().find(|reason| *reason as u8 == number)
+}
+
+/// How a process ended: `exit code 3`, `ended by SIGKILL`, `it did not run`.
+pub(super) fn exit_text(number: u64) -> String {
+    match number.checked_sub(256) {
+        _ if number == u64::MAX => "it did not run".to_owned(),
+        None => format!("exit code {number}"),
+        Some(signal) => format!("ended by {}", signal_text(signal)),
+    }
+}
+
+/// A signal's name.
+pub(super) fn signal_text(number: u64) -> String {
+    let signal = i32::try_from(number).ok().and_then(Signal::from_number);
+    signal.map_or_else(|| "an unknown signal".to_owned(), |signal| signal.to_string())
 }
 
 fn stage(number: u32) -> Option<Stage> {
@@ -272,13 +298,13 @@ impl Pulse {
             trending: Trending::default(),
             exit: None,
         };
-        let [.., stage_of, exit, verdict_of, horizon, slope] = *words;
+        let [.., stage_code, exit, verdict_code, horizon, slope] = *words;
         let slope = Some(f64::from(f32::from_bits(slope))).filter(|slope| slope.is_finite());
         Some(Self {
-            stage: stage(stage_of)?,
+            stage: stage(stage_code)?,
             exit: exit.checked_sub(1).and_then(|code| u8::try_from(code).ok()),
             trending: Trending {
-                verdict: u8::try_from(verdict_of).ok().and_then(verdict).unwrap_or_default(),
+                verdict: u8::try_from(verdict_code).ok().and_then(verdict_of).unwrap_or_default(),
                 rate: slope.unwrap_or(0.0),
                 time_to_limit: None,
                 horizon: Duration::from_secs(u64::from(horizon)),
@@ -567,13 +593,11 @@ impl Event {
                 put("from", stage(u32::from(self.from)).map_or(Value::Null, |from| from.name().into()));
             }
             Kind::Stopping => {
-                let reasons = [StopReason::Urgent, StopReason::Leak, StopReason::Floor, StopReason::Level];
-                let reason = reasons.into_iter().find(|reason| *reason as u8 == self.from);
-                put("reason", json!(reason));
+                put("reason", json!(reason_of(self.from)));
             }
             Kind::Verdict => {
-                put("verdict", json!(verdict(self.from & 15)));
-                put("from", json!(verdict(self.from >> 4)));
+                put("verdict", json!(verdict_of(self.from & 15)));
+                put("from", json!(verdict_of(self.from >> 4)));
                 put("horizon", Value::Null);
             }
             Kind::Signal => {

@@ -24,6 +24,9 @@ const HEAD_START: Duration = Duration::from_millis(100);
 /// How often the time of day is written down.
 const TIME_AGAIN: Duration = Duration::from_secs(10);
 
+/// How many events are kept that happen before the file is there: an app that fills memory at once climbs the whole ladder.
+const EARLY: usize = 8;
+
 #[derive(Debug)]
 enum State {
     /// Nothing is recorded.
@@ -42,6 +45,8 @@ pub struct Recorder {
     state: State,
     layout: Layout,
     told_time: Option<Moment>,
+    /// What has happened before the file was there, in order.
+    early: [Option<(Moment, Event)>; EARLY],
 }
 
 impl Recorder {
@@ -49,7 +54,7 @@ impl Recorder {
     pub fn new(config: &Config, watches: bool) -> Self {
         let bytes = config.recorder.filter(|_| watches);
         let state = bytes.map_or(State::Off, |_| State::Due(Moment::default().after(HEAD_START)));
-        Self { state, layout: Layout::of(bytes.unwrap_or(0)), told_time: None }
+        Self { state, layout: Layout::of(bytes.unwrap_or(0)), told_time: None, early: [None; EARLY] }
     }
 
     /// When its worker is to be started.
@@ -88,7 +93,13 @@ impl Recorder {
     pub fn made(&mut self) {
         let State::Asked(ours) = std::mem::replace(&mut self.state, State::Off) else { return };
         match self.open(&ours) {
-            Ok(writer) => self.state = State::On(Box::new(writer)),
+            Ok(writer) => {
+                self.state = State::On(Box::new(writer));
+                // The stage that has begun meanwhile would never be told otherwise.
+                for (then, event) in std::mem::take(&mut self.early).into_iter().flatten() {
+                    self.event(then, event);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             Err(error) => log::warn!("cannot map the recorder: {error}; the run is not recorded"),
         }
@@ -125,8 +136,19 @@ impl Recorder {
     }
 
     fn event(&mut self, now: Moment, event: Event) {
-        if let Some(writer) = self.writer() {
-            writer.event(now.since(Moment::default()), event);
+        match &mut self.state {
+            State::On(writer) => writer.event(now.since(Moment::default()), event),
+            State::Due(_) | State::Asked(_) => {
+                // Of too many the oldest goes: the last one says how it stands.
+                if self.early.iter().all(Option::is_some) {
+                    self.early.rotate_left(1);
+                    self.early.iter_mut().rev().take(1).for_each(|place| *place = None);
+                }
+                if let Some(place) = self.early.iter_mut().find(|place| place.is_none()) {
+                    *place = Some((now, event));
+                }
+            }
+            State::Off => {}
         }
     }
 

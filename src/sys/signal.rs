@@ -49,6 +49,8 @@ impl Signal {
     pub const TTIN: Self = Self(21);
     /// Background write to the terminal.
     pub const TTOU: Self = Self(22);
+    /// The terminal's window has another size.
+    pub const WINCH: Self = Self(28);
 
     /// The signal with this number, if there is one.
     pub const fn from_number(number: i32) -> Option<Self> {

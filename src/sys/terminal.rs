@@ -57,3 +57,11 @@ pub fn foreground_group(terminal: BorrowedFd<'_>) -> Option<ProcessId> {
     // SAFETY: plain numbers.
     ProcessId::new(unsafe { libc::tcgetpgrp(terminal.as_raw_fd()) })
 }
+
+/// How many columns and rows a terminal has; `None` where this is none, or where it does not know.
+pub fn size(terminal: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the structure is filled in by the call, and lives through it.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then_some((size.ws_col, size.ws_row))
+}

@@ -186,6 +186,25 @@ def children(pid):
     return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
+@case("docker exec memini status: it finds the recorder, on a read-only root file system in memory", "here")
+def status(bench):
+    for options, is_in_memory in (((), False), (("--read-only",), True)):
+        container = bench.container("--memory=64m", *options, TINY, "/app", "hold:20", "say:here", "leave-on-term:0")
+        container.sees("here")
+
+        def told():
+            answer = bench.engine.run("exec", container.name, "/memini", "status", "--json", check=False)
+            status = json.loads(answer) if answer.startswith("{") else {}
+            return status if status.get("seen") else None
+
+        found = wait_until("memini status to have an answer", told)
+        expect("the schema and the state", (found["schema"], found["state"]), ("memini.status/1", "running"))
+        expect("the limit", found["limit"], 64 * MIB)
+        expect("whether the recorder is in memory", found["recorder"] is None, is_in_memory)
+        bench.engine.run("stop", container.name)
+        container.ends_with(0)
+
+
 # ---- signals -----------------------------------------------------------------------------------------------------
 
 @case("docker stop: the app's handler runs, its exit code arrives, long before the engine would kill", "here", "vm")

@@ -12,5 +12,8 @@ mod killed;
 mod leave;
 mod recorder;
 mod server;
+#[path = "../support/mod.rs"]
+mod shared;
 mod sources;
+mod status;
 mod support;
