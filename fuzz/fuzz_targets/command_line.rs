@@ -39,6 +39,8 @@ fuzz_target!(|data: &[u8]| {
         }
         Ok(Invocation::Check { dir, .. }) => assert!(dir.is_absolute()),
         Ok(Invocation::Report { dir, .. }) => assert!(dir.is_absolute()),
+        Ok(Invocation::Incidents { dir, .. }) => assert!(dir.is_absolute()),
+        Ok(Invocation::Status { watch, .. }) => assert!(watch.is_none_or(|often| !often.is_zero())),
         Ok(Invocation::Capture { pids, .. }) => assert!(pids.iter().all(|pid| *pid > 0)),
         Ok(Invocation::Worker(words)) => assert_eq!(words, arguments[2..]),
         Ok(Invocation::Print(text)) => assert!(!text.is_empty()),
