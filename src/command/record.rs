@@ -66,43 +66,49 @@ fn tidy(dir: &Path, name: &str, keeping: &Keeping) {
 }
 
 fn write(dir: &Path, name: &str, journal: &str, lost: u64, recorder: Option<i32>, termination_log: &OsStr) {
+    let is_last = !termination_log.is_empty();
+    let mut record = Record::new(journal, lost, Vec::new());
     let opened = Folder::of_incident(dir, name).and_then(|folder| Ok((folder.enter("artifacts".as_ref())?, folder)));
-    let mut place = "none, the folder could not be written".to_owned();
-    let mut written = None;
-    let record = match opened {
+    let place = match &opened {
         Ok((artifacts, folder)) => {
-            let mut record = Record::new(journal, lost, Vec::new());
-            record.keep(digest::artifacts(&artifacts, |name, bytes| record.told_digest(name, bytes)));
+            record.keep(digest::artifacts(artifacts, 0, |name, bytes| record.told_digest(name, bytes)));
             if let Some(found) = best(&record, folder.path()) {
                 record.tell(found);
             }
-            record.remember(recorder.map(history_in).unwrap_or_default());
-            let json = record.json();
-            place = folder.path().display().to_string();
-            match folder.replace("incident.json", json.as_bytes()) {
-                Ok(()) => {
-                    Report::Written.send();
-                    written = Some((folder, json));
-                }
-                Err(error) => {
-                    let path = folder.path().join("incident.json");
-                    let path = path.display();
-                    Report::Warning(&format!("cannot write {path}: {error}; the incident is in this log only")).send();
-                }
-            }
-            record
+            folder.path().display().to_string()
         }
         Err(error) => {
             Report::Warning(&format!("{error}; the incident is in this log only")).send();
-            Record::new(journal, lost, Vec::new())
+            "none, the folder could not be written".to_owned()
         }
     };
-    if !termination_log.is_empty() {
+    // PID 1 does not wait for long, and a machine may be slow: what matters most comes first.
+    let is_saved = !is_last || opened.as_ref().is_ok_and(|(_, folder)| save(folder, &record).is_some());
+    if is_last {
         write_termination_log(Path::new(termination_log), &record.message(&place));
     }
-    // Last, and of what is over: PID 1 does not wait for long.
-    if let Some((folder, json)) = written.filter(|_| record.outcome() != "open") {
+    let Some((artifacts, folder)) = opened.ok().filter(|_| is_saved) else { return };
+    record.keep(digest::artifacts(&artifacts, digest::MOST, |name, bytes| record.told_digest(name, bytes)));
+    record.remember(recorder.map(history_in).unwrap_or_default());
+    if let Some(json) = save(&folder, &record).filter(|_| record.outcome() != "open") {
         write_report(&folder, &json);
+    }
+}
+
+/// The record, if it could be written.
+fn save(folder: &Folder, record: &Record) -> Option<String> {
+    let json = record.json();
+    match folder.replace("incident.json", json.as_bytes()) {
+        Ok(()) => {
+            Report::Written.send();
+            Some(json)
+        }
+        Err(error) => {
+            let path = folder.path().join("incident.json");
+            let path = path.display();
+            Report::Warning(&format!("cannot write {path}: {error}; the incident is in this log only")).send();
+            None
+        }
     }
 }
 

@@ -145,11 +145,13 @@ fn keep(dir: &Path, recorded: &History, file: &File, obituary: &Obituary<'_>) ->
     }
     let text = match open_record(&folder) {
         Some(record) => {
-            let files = digest::artifacts(&artifacts, |name, bytes| record::digest_in(&record, name, bytes));
+            let files =
+                digest::artifacts(&artifacts, digest::MOST, |name, bytes| record::digest_in(&record, name, bytes));
             record::complete(record.clone(), &obituary.last_entries(), &files, history::of(recorded))
         }
         None => {
-            let mut record = Record::new(&obituary.journal(&name), 0, digest::artifacts(&artifacts, |_, _| None));
+            let mut record =
+                Record::new(&obituary.journal(&name), 0, digest::artifacts(&artifacts, digest::MOST, |_, _| None));
             record.remember(history::of(recorded));
             record.json()
         }

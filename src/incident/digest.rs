@@ -17,15 +17,15 @@ const CHUNK: usize = 64 << 10;
 const GIVE_BACK: u64 = 8 << 20;
 
 /// How much is read for digests when a record is written: at the end PID 1 waits for it. Bytes.
-const MOST_DIGESTED: u64 = 32 << 20;
+pub const MOST: u64 = 32 << 20;
 
-/// The files of a folder with their digests: those that are known, and of the rest what is small, the smallest first. What lacks
-/// one is digested by who reads it.
-pub fn artifacts<'a>(folder: &Folder, known: impl Fn(&str, u64) -> Option<&'a str>) -> Vec<Artifact> {
+/// The files of a folder with their digests: those that are known, and of the rest what is small, the smallest first, as long as
+/// they have no more than `most` bytes together. What lacks one is digested by who reads it.
+pub fn artifacts<'a>(folder: &Folder, most: u64, known: impl Fn(&str, u64) -> Option<&'a str>) -> Vec<Artifact> {
     let files = folder.files().into_iter();
     let mut files: Vec<Artifact> = files.map(|(name, bytes)| Artifact { name, bytes, sha256: None }).collect();
     files.sort_by_key(|file| file.bytes);
-    let mut left = MOST_DIGESTED;
+    let mut left = most;
     for file in &mut files {
         file.sha256 = known(&file.name, file.bytes).map(str::to_owned);
         // One that is not whole may change.

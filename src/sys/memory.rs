@@ -57,6 +57,9 @@ pub fn release_stack() {
 /// Since Linux 5.18: MADV_DONTNEED also where memory is locked.
 const MADV_DONTNEED_LOCKED: libc::c_int = 24;
 
+/// Since Linux 4.4, as MCL_ONFAULT.
+const MLOCK_ONFAULT: libc::c_int = 1;
+
 /// Gives back what is not in use of the program itself, but for what PID 1 runs when memory is short. The other code and constants stay in the page cache, and count for memini again as
 /// soon as they are used. What the start needs, or what notes an incident, would stay mapped for good, and with each page the
 /// fifteen around it.
@@ -80,12 +83,20 @@ pub fn release_program() {
         let Ok(start) = usize::try_from(header.p_vaddr) else { continue };
         let Ok(length) = usize::try_from(header.p_memsz) else { continue };
         let start = start.wrapping_add(moved);
-        let (first, end) = (start & !4095, start.wrapping_add(length));
-        let place = std::ptr::without_provenance_mut(first);
+        let first = start & !4095;
+        let length = length.wrapping_add(start.wrapping_sub(first));
+        let place: *mut libc::c_void = std::ptr::without_provenance_mut(first);
         // SAFETY: a segment that nobody can write to: what is given back of it is read from the file when it is needed.
         unsafe {
-            if libc::madvise(place, end.wrapping_sub(first), MADV_DONTNEED_LOCKED) != 0 {
-                libc::madvise(place, end.wrapping_sub(first), libc::MADV_DONTNEED);
+            if libc::madvise(place, length, MADV_DONTNEED_LOCKED) == 0
+                || libc::madvise(place, length, libc::MADV_DONTNEED) == 0
+            {
+                continue;
+            }
+            // An older kernel, and it is locked: what is touched from here on is locked again.
+            if libc::munlock(place, length) == 0 {
+                libc::madvise(place, length, libc::MADV_DONTNEED);
+                libc::syscall(libc::SYS_mlock2, place, length, MLOCK_ONFAULT);
             }
         }
     }
