@@ -79,7 +79,7 @@ pub fn release_program() {
     let linked = headers.clone().find(|header| header.p_type == libc::PT_PHDR).map(|header| header.p_vaddr);
     let moved =
         linked.and_then(|linked| usize::try_from(linked).ok()).map_or(0, |linked| table.addr().wrapping_sub(linked));
-    for header in headers.filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+    for header in headers.clone().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
         let Ok(start) = usize::try_from(header.p_vaddr) else { continue };
         let Ok(length) = usize::try_from(header.p_memsz) else { continue };
         let start = start.wrapping_add(moved);
@@ -100,26 +100,33 @@ pub fn release_program() {
             }
         }
     }
-    keep_resident();
+    let unwinding = headers.clone().find(|header| header.p_type == libc::PT_GNU_EH_FRAME);
+    keep_resident(
+        unwinding.and_then(|header| usize::try_from(header.p_vaddr).ok()).map(|start| start.wrapping_add(moved)),
+    );
 }
 
 /// What PID 1 runs when memory is short is in memory before, and locked with the rest: where nothing can be read back, it would
-/// come too late.
+/// come too late. That is the code that resident.ld has put together, and all constants, up to where what unwinds a panic begins.
 #[cfg(resident)]
-fn keep_resident() {
+fn keep_resident(unwinding: Option<usize>) {
     unsafe extern "C" {
         static memini_resident_start: u8;
         static memini_resident_end: u8;
+        static etext: u8;
     }
-    let (start, end) = (&raw const memini_resident_start, &raw const memini_resident_end);
-    for offset in (0..end.addr().saturating_sub(start.addr())).step_by(4096) {
-        // SAFETY: both lie in the program's code (resident.ld), which can be read.
-        unsafe { start.add(offset).read_volatile() };
+    let code = (&raw const memini_resident_start, (&raw const memini_resident_end).addr());
+    let constants = (&raw const etext, unwinding.unwrap_or(0));
+    for (start, end) in [code, constants] {
+        for offset in (0..end.saturating_sub(start.addr())).step_by(4096) {
+            // SAFETY: from one place of the program to another: it is mapped in between, and can be read.
+            unsafe { start.add(offset).read_volatile() };
+        }
     }
 }
 
 #[cfg(not(resident))]
-const fn keep_resident() {}
+const fn keep_resident(_: Option<usize>) {}
 
 #[cfg(target_pointer_width = "64")]
 type Header = libc::Elf64_Phdr;
