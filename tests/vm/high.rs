@@ -2,11 +2,17 @@
 
 use crate::support::{Group, MIB, Memini, send, wait_until};
 
+/// Known: on Linux 5.10 memini waits here for pages of its recorder, for seconds each (docs/how-it-works.md).
+fn recorder() -> &'static [&'static str] {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    if release.starts_with("5.") { &["--recorder", "off"] } else { &[] }
+}
+
 #[test]
 fn an_app_that_memory_high_holds_down_is_left_alone_and_memini_stays_awake() {
     let group = Group::new("held", 64);
     group.set("memory.high", &(30 * MIB).to_string());
-    let mut session = Memini::new(&group).app(&[]).start();
+    let mut session = Memini::new(&group).options(recorder()).app(&[]).start();
     session.begin("grow 20");
     wait_until("the kernel slows the app down", || group.entry("memory.events", "high") > 20);
     assert!(group.usage() > 28 * MIB);
@@ -23,12 +29,9 @@ fn above_memory_high_memini_still_runs_hooks_and_stops_the_app() {
     group.set("memory.high", &(30 * MIB).to_string());
     // What the recorder has in the page cache (512 KiB) is above memory.high as well, and memini does not count it.
     let options = ["--trace-at", "24MiB", "--capture-at", "29.9MiB", "--stop-at", "30.4MiB", "--stop-when", "level"];
-    // Known: on Linux 5.10 memini waits here for pages of its recorder, for seconds each (docs/how-it-works.md).
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let recorder: &[&str] = if release.starts_with("5.") { &["--recorder", "off"] } else { &[] };
     let ended = Memini::new(&group)
         .options(&options)
-        .options(recorder)
+        .options(recorder())
         .hook("capture=echo captured")
         .hook("stop=echo last words")
         .app(&["hold 14", "grow 20"])
