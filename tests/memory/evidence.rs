@@ -347,13 +347,14 @@ fn leaking_jvm() -> &'static str {
     })
 }
 
-/// JVMs with the same number in namespaces of their own would use the same name in /tmp.
+/// How long one stands still is limited: two of them would wait for each other.
 static ONE_JVM: Mutex<()> = Mutex::new(());
 
-/// A JVM whose heap may grow beyond the limit.
+/// A JVM whose heap may grow beyond the limit. What another had left in a common /tmp, as process 2 of its own namespace, was
+/// taken for an obstacle.
 fn jvm<'a>(group: &'a Group, options: &[&str]) -> Memini<'a> {
     let java = ["java", "-XX:+UseSerialGC", "-Xms16m", "-Xmn8m", "-Xmx600m", "-cp", leaking_jvm(), "Leak"];
-    Memini::new(group).options(&["-v", "--baseline-after", "3s"]).options(options).command(&java)
+    Memini::new(group).options(&["-v", "--baseline-after", "3s"]).options(options).own_tmp().command(&java)
 }
 
 #[test]
@@ -382,6 +383,7 @@ fn of_a_jvm_the_class_is_named_and_its_heap_is_kept() {
     assert!(unpacked.status.success() && unpacked.stdout.starts_with(b"JAVA PROFILE 1.0."), "{}", path.display());
     assert!(unpacked.stdout.len() as u64 > 250 * 1_000_000, "{} bytes", unpacked.stdout.len());
     incident.assert_digests();
+    assert!(ended.place().join("tmp/hsperfdata_root").is_dir(), "a JVM leaves this folder in its /tmp");
     assert_eq!(group.oom_kills(), 0);
 }
 
