@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use crate::config::{Config, Form};
+use crate::config::{Config, Dumping, Form};
 use crate::engine::settings::GaugeKind;
 use crate::supervisor::report::WORKER;
 
@@ -76,6 +76,8 @@ pub enum Invocation {
         pids: Vec<i32>,
         /// What `--json` printed before, to compare with.
         since: Option<PathBuf>,
+        /// The heap dump that is to be taken, too.
+        dumping: Option<Dumping>,
     },
     /// Show an incident.
     Report {
@@ -114,7 +116,7 @@ pub fn parse(
     let since = values.path(&flags::SINCE);
     if line.verb == Some(Verb::Capture) {
         let pids = line.command.iter().map(|word| pid(word)).collect::<Result<_, _>>()?;
-        return Ok(Invocation::Capture { json, pids, since });
+        return Ok(Invocation::Capture { json, pids, since, dumping: settings::dumping(&values)? });
     }
     if line.verb == Some(Verb::Report) {
         let form = settings::form(&values)?;
