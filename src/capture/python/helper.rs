@@ -887,7 +887,8 @@ for line in sys.stdin:
         app.end();
     }
 
-    /// Of CPython 3.9 and 3.10 with `-X dev`, every second child crashed that ended as soon as it was forked.
+    /// Of CPython 3.9 and 3.10 with `-X dev`, every second child crashed that ended as soon as it was forked: its helper's thread had not
+    /// begun yet.
     #[test]
     fn a_child_that_ends_at_once_ends_in_order() {
         let place = tempfile::tempdir().unwrap();

@@ -109,8 +109,8 @@ class Helper(object):
             return
         finally:
             self.signal.pthread_sigmask(self.signal.SIG_SETMASK, before)
-        # Up to 3.10, an interpreter that ends before a new thread has begun takes away what that begins with: who forks, and whose
-        # child ends at once, would see it crash.
+        # An interpreter that ends before a new thread has begun takes away what that begins with (python/cpython issue 104690): whose
+        # child of a fork ends at once, would see it crash. Up to 3.10 every second one did, of 3.11 hardly any.
         begun.acquire(True, 1.0)
 
     def close(self):
