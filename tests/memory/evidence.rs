@@ -372,7 +372,8 @@ fn jvm<'a>(group: &'a Group, options: &[&str]) -> Memini<'a> {
 fn of_a_jvm_the_class_is_named_and_its_heap_is_kept() {
     let _alone = ONE_JVM.lock().unwrap_or_else(PoisonError::into_inner);
     let group = Group::new("jvm", 400);
-    let mut session = jvm(&group, &[]).start();
+    // All of it, however busy the machine is.
+    let mut session = jvm(&group, &["--max-pause", "60s"]).start();
     session.tell("1");
     session.sees("the processes were looked at");
     session.tell_until("5", "trace: looking at the processes");
