@@ -77,6 +77,17 @@ pub struct Heavy {
     pub live: bool,
 }
 
+/// A dump of everything that `memini capture` is to take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dumping {
+    /// `--dir`, absolute.
+    pub dir: PathBuf,
+    /// How.
+    pub heavy: Heavy,
+    /// How much of it may be kept.
+    pub keeping: Keeping,
+}
+
 /// How much evidence is kept below DIR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keeping {

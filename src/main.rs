@@ -41,11 +41,16 @@ fn start(arguments: Vec<OsString>) -> u8 {
             let (answer, code) = command::check::check(std::path::Path::new("/"), &question);
             print(&answer, code)
         }
-        Ok(Invocation::Capture { json, pids, since }) => {
+        Ok(Invocation::Capture { json, pids, since, dumping }) => {
             sys::mask::restore();
             log_simply();
-            match command::capture::capture(&command::capture::Question { json, pids, since }) {
-                Ok(answer) => print(&answer, 0),
+            match command::capture::capture(&command::capture::Question { json, pids, since, dumping }) {
+                Ok((answer, None)) => print(&answer, 0),
+                Ok((answer, Some(why))) => {
+                    print(&answer, 0);
+                    let _ = writeln!(std::io::stderr(), "memini: {}", text::plain(&why));
+                    command::run::FAILURE
+                }
                 Err(why) => {
                     let _ = writeln!(std::io::stderr(), "memini: {why}");
                     command::run::FAILURE

@@ -261,7 +261,8 @@ flags! {
     HEAVY Flag {
         long: "heavy", short: None, takes: Takes::Value("auto|off|on"), default: "auto", heading: Heading::Evidence,
         brief: "heap dumps of JVMs at the capture stage",
-        detail: "auto takes one when memory grows and room, disk and --max-pause allow it; on also when memory does not grow.",
+        detail: "auto takes one when memory grows and room, disk and --max-pause allow it; on also when memory does not grow. \
+                 'memini capture --heavy on' takes one now, into the folder captures in --dir; there the variable does not count.",
     };
     MAX_PAUSE Flag {
         long: "max-pause", short: None, takes: DURATION, default: "5s", heading: Heading::Evidence,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-use crate::config::{Config, Form, Reach};
+use crate::config::{Config, Dumping, Form, Reach};
 use crate::engine::settings::GaugeKind;
 use crate::supervisor::report::WORKER;
 
@@ -83,6 +83,8 @@ pub enum Invocation {
         pids: Vec<i32>,
         /// What `--json` printed before, to compare with.
         since: Option<PathBuf>,
+        /// The heap dump that is to be taken, too.
+        dumping: Option<Dumping>,
     },
     /// Show how a run stands.
     Status {
@@ -141,7 +143,7 @@ pub fn parse(
     let since = values.path(&flags::SINCE);
     if line.verb == Some(Verb::Capture) {
         let pids = line.command.iter().map(|word| pid(word)).collect::<Result<_, _>>()?;
-        return Ok(Invocation::Capture { json, pids, since });
+        return Ok(Invocation::Capture { json, pids, since, dumping: settings::dumping(&values)? });
     }
     if line.verb == Some(Verb::Report) {
         let form = settings::form(&values)?;

@@ -8,7 +8,7 @@ use super::error::Failure;
 use super::thresholds::check_ascending;
 use super::values::Values;
 use super::{flags, hook, units};
-use crate::config::{Config, Form, Heavy, Helpers, Keeping, LogFormat, Reach, When};
+use crate::config::{Config, Dumping, Form, Heavy, Helpers, Keeping, LogFormat, Reach, When};
 use crate::engine::settings::{GaugeKind, Leftovers, OnLeak, StopWhen, Thresholds};
 use crate::sys::signal::Signal;
 
@@ -45,6 +45,44 @@ pub fn form(values: &Values<'_>) -> Result<Form, Failure> {
     values.one(&flags::FORMAT, |text| units::choice(text, &FORMS))
 }
 
+/// The heap dump that `memini capture` is to take: only if the line itself asks for one. The variable is meant for the memini that
+/// guards this app, which need not stand still whenever somebody looks.
+pub fn dumping(values: &Values<'_>) -> Result<Option<Dumping>, Failure> {
+    let heavy = heavy(values)?;
+    if values.is_given(&flags::HEAVY) && heavy.when != When::Off {
+        let dir = values.raw(&flags::DIR, units::path)?;
+        return Ok(Some(Dumping { dir, heavy, keeping: keeping(values)? }));
+    }
+    let idle = [&flags::MAX_PAUSE, &flags::REDACT, &flags::LIVE].into_iter().find(|flag| values.is_given(flag));
+    match idle {
+        Some(flag) => {
+            let what = format!("--{} is about a heap dump, and 'memini capture' takes one with --heavy on", flag.long);
+            Err(Failure::new(what))
+        }
+        None => Ok(None),
+    }
+}
+
+fn heavy(values: &Values<'_>) -> Result<Heavy, Failure> {
+    Ok(Heavy {
+        when: values.one(&flags::HEAVY, |text| units::choice(text, &HEAVY))?,
+        max_pause: values.one(&flags::MAX_PAUSE, units::positive_duration)?,
+        redact: values.switch(&flags::REDACT)?,
+        live: values.switch(&flags::LIVE)?,
+    })
+}
+
+fn keeping(values: &Values<'_>) -> Result<Keeping, Failure> {
+    Ok(Keeping {
+        incidents: values.one(&flags::KEEP_INCIDENTS, units::positive_count)?,
+        dumps: values.one(&flags::KEEP_DUMPS, units::positive_count)?,
+        age: values.one(&flags::KEEP_FOR, units::age)?,
+        artifact: values.one(&flags::MAX_ARTIFACT, units::size)?,
+        total: values.one(&flags::MAX_TOTAL, units::size)?,
+        free: values.one(&flags::KEEP_FREE, units::size_or_none)?,
+    })
+}
+
 /// Reads and checks every value.
 pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Failure> {
     values.switch(&flags::SUBREAPER)?;
@@ -56,20 +94,8 @@ pub fn config(values: &Values<'_>, command: Vec<OsString>) -> Result<Config, Fai
         soft_limit: values.optional(&flags::LIMIT, units::size)?,
         hooks: values.list(&flags::HOOK, hook::parse)?,
         capture: values.one(&flags::CAPTURE, units::recipes)?,
-        heavy: Heavy {
-            when: values.one(&flags::HEAVY, |text| units::choice(text, &HEAVY))?,
-            max_pause: values.one(&flags::MAX_PAUSE, units::positive_duration)?,
-            redact: values.switch(&flags::REDACT)?,
-            live: values.switch(&flags::LIVE)?,
-        },
-        keeping: Keeping {
-            incidents: values.one(&flags::KEEP_INCIDENTS, units::positive_count)?,
-            dumps: values.one(&flags::KEEP_DUMPS, units::positive_count)?,
-            age: values.one(&flags::KEEP_FOR, units::age)?,
-            artifact: values.one(&flags::MAX_ARTIFACT, units::size)?,
-            total: values.one(&flags::MAX_TOTAL, units::size)?,
-            free: values.one(&flags::KEEP_FREE, units::size_or_none)?,
-        },
+        heavy: heavy(values)?,
+        keeping: keeping(values)?,
         baseline_after: values.one(&flags::BASELINE_AFTER, units::duration)?,
         on_leak: values.one(&flags::ON_LEAK, |text| units::choice(text, &ON_LEAK))?,
         helpers: values.one(&flags::HELPERS, |text| units::choice(text, &HELPERS))?,

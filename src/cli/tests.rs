@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::flags::{ALL, Flag, Takes};
 use super::*;
-use crate::config::{Form, LogFormat, Reach};
+use crate::config::{Form, Heavy, LogFormat, Reach, When};
 use crate::engine::settings::{Leftovers, Stage, StopWhen, Threshold};
 use crate::sys::signal::Signal;
 
@@ -353,6 +353,29 @@ fn a_status_is_asked_for_once_or_again_and_again_here_or_of_a_folder() {
     for name in ["status", "incidents"] {
         assert_eq!(run(&["--", name]).command, [name]);
     }
+}
+
+#[test]
+fn a_heap_is_dumped_on_demand_only_if_the_line_itself_says_so() {
+    let variables =
+        &[("MEMINI_HEAVY", "on"), ("MEMINI_DIR", "/y"), ("MEMINI_REDACT", "true"), ("MEMINI_MAX_TOTAL", "1GiB")];
+    let dumping = |line: &[&str], variables: &[(&str, &str)]| match parse_with(line, variables) {
+        Ok(Invocation::Capture { dumping, .. }) => dumping,
+        other => panic!("{line:?}: {other:?}"),
+    };
+    for line in [&["capture"][..], &["capture", "7"], &["--heavy", "off", "capture"], &["--dir", "/x", "capture"]] {
+        assert_eq!((dumping(line, &[]), dumping(line, variables)), (None, None), "{line:?}");
+    }
+    let plain = dumping(&["capture", "7", "--heavy", "on"], &[]).unwrap();
+    assert_eq!(
+        (plain.dir, plain.heavy.redact, plain.heavy.max_pause),
+        ("/tmp/memini".into(), false, Duration::from_secs(5))
+    );
+    let told = dumping(&["--heavy=on", "--live", "capture", "7", "--max-pause", "1s"], variables).unwrap();
+    assert_eq!((told.dir, told.keeping.total), (PathBuf::from("/y"), 1 << 30));
+    assert_eq!(told.heavy, Heavy { when: When::On, max_pause: Duration::from_secs(1), redact: true, live: true });
+    let idle = "--live is about a heap dump, and 'memini capture' takes one with --heavy on";
+    assert_eq!(parse_with(&["capture", "--live"], variables).unwrap_err().message, idle);
 }
 
 #[test]

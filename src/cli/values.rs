@@ -42,6 +42,12 @@ impl Values<'_> {
         self.text(flag).map(|text| text.value.into())
     }
 
+    /// Whether it stands on the command line.
+    pub fn is_given(&self, flag: &Flag) -> bool {
+        let source = self.options.and_then(|options| options.value_source(flag.long));
+        source == Some(clap::parser::ValueSource::CommandLine)
+    }
+
     /// Whether a switch is on.
     pub fn switch(&self, flag: &Flag) -> Result<bool, Failure> {
         Ok(self.optional(flag, units::switch)?.unwrap_or(false))

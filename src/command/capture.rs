@@ -1,4 +1,5 @@
-//! `memini capture`: evidence on demand, beside a running memini or without one. Changes nothing.
+//! `memini capture`: evidence on demand, beside a running memini or without one. Changes nothing, but for a heap dump that is
+//! asked for.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,11 +16,13 @@ use crate::capture::suspects::{Findings, Suspect, find};
 use crate::capture::{jvm, python};
 use crate::cgroup::choose;
 use crate::cgroup::reading::Scope;
+use crate::config::Dumping;
 use crate::process::list::List;
 use crate::sys::process::ProcessId;
 use crate::text::plain;
 use crate::units::{Size, Span};
 
+use super::dump::{self, Taken};
 use super::releaser;
 use super::running::Running;
 
@@ -38,6 +41,8 @@ pub struct Question {
     pub pids: Vec<i32>,
     /// An earlier answer, to compare with.
     pub since: Option<PathBuf>,
+    /// The heap dump that is to be taken, too.
+    pub dumping: Option<Dumping>,
 }
 
 /// The answer as one object: a snapshot that can be compared with a later one, and what it says.
@@ -46,14 +51,17 @@ pub(super) struct Answer<'a> {
     #[serde(flatten)]
     pub(super) snapshot: &'a Snapshot,
     pub(super) findings: &'a Findings,
+    /// What was dumped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) heap_dump: Option<Taken>,
 }
 
-/// Answers: the text, with a newline at its end.
+/// Answers: the text, with a newline at its end; and in one line, why there is no heap dump though one was asked for.
 ///
 /// # Errors
 /// In one line, what cannot be done and why.
 #[inline(never)]
-pub fn capture(question: &Question) -> Result<String, String> {
+pub fn capture(question: &Question) -> Result<(String, Option<String>), String> {
     let before = question.since.as_deref().map(earlier).transpose()?;
     let pids = whose(&question.pids)?;
     let snapshot = Snapshot::take(&pids, composition(), before.as_ref(), &[&python_census, &jvm_census]);
@@ -64,11 +72,21 @@ pub fn capture(question: &Question) -> Result<String, String> {
         Some(before) => find(&[before, &snapshot]),
         None => find(&[&snapshot]),
     };
+    let dump = question.dumping.as_ref().map(|dumping| dump::on_demand(dumping, &snapshot, &findings)).transpose();
+    let (dump, complaint) = match dump {
+        Ok(dump) => (dump, None),
+        Err(why) => (None, Some(why)),
+    };
     if question.json {
-        let answer = serde_json::to_string(&Answer { snapshot: &snapshot, findings: &findings });
-        return answer.map(|text| text + "\n").map_err(|error| format!("cannot be written as JSON: {error}"));
+        let answer = Answer { snapshot: &snapshot, findings: &findings, heap_dump: dump };
+        let text = serde_json::to_string(&answer).map_err(|error| format!("cannot be written as JSON: {error}"))?;
+        return Ok((text + "\n", complaint));
     }
-    Ok(text(&snapshot, &findings))
+    let mut text = text(&snapshot, &findings);
+    if let Some(dump) = dump {
+        let _ = write!(text, "\n{}\n", dump.line);
+    }
+    Ok((text, complaint))
 }
 
 fn python_census(identity: Identity) -> Result<Census, Refusal> {
@@ -263,7 +281,11 @@ mod tests {
     use super::*;
 
     fn ask(pids: &[i32], since: Option<PathBuf>, json: bool) -> Result<String, String> {
-        capture(&Question { json, pids: pids.to_vec(), since })
+        let answer = capture(&Question { json, pids: pids.to_vec(), since, dumping: None });
+        answer.map(|(text, complaint)| {
+            assert_eq!(complaint, None);
+            text
+        })
     }
 
     #[test]

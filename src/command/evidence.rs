@@ -175,7 +175,7 @@ fn keep(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findings)
     let name = format!("evidence-{}-{}.json", order.stage, order.run);
     let folder = Folder::of_incident(&order.dir, incident).and_then(|folder| folder.enter("artifacts".as_ref()));
     let folder = folder.map_err(|error| format!("{error}; what was found is in this log only"))?;
-    let answer = Answer { snapshot, findings };
+    let answer = Answer { snapshot, findings, heap_dump: None };
     let text = serde_json::to_string(&answer).map_err(|error| format!("cannot be written as JSON: {error}"))?;
     let path = folder.path().join(&name);
     folder

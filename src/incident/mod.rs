@@ -18,10 +18,15 @@ pub const SCHEMA: &str = "memini.incident/1";
 
 /// `2026-11-22T05-45-01Z-HOSTNAME-1`: sorts by time, and is a file name on every file system.
 pub fn name(now: SystemTime, hostname: &str, count: u32) -> String {
-    let time = humantime::format_rfc3339_seconds(now).to_string().replace(':', "-");
+    let time = stamp(now);
     let mut host: String = hostname.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect();
     host.truncate(64);
     format!("{time}-{host}-{count}")
+}
+
+/// `2026-11-22T05-45-01Z`: the same without a place.
+pub fn stamp(now: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(now).to_string().replace(':', "-")
 }
 
 #[cfg(test)]

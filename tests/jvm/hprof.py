@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Reads a heap dump, written from the description of the form and without memini, as a second opinion.
+"""Looks whether a heap dump is what the description of its form says, where `read`, whose library is made to cope with much, is
+easygoing.
 
 usage: hprof.py DUMP.hprof.gz      prints a line `NAME COUNT` for each class of which there are objects
 

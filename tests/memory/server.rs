@@ -80,32 +80,12 @@ fn request(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
 
 /// The classes of a dump, with how many objects there are of each, as somebody else reads it.
 fn second_opinion(dump: &Path) -> HashMap<String, u64> {
-    let reader = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jvm/hprof.py");
-    let output = Command::new("python3").arg(reader).arg(dump).output().expect("python3");
+    let reader = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/jvm/read");
+    let output = Command::new(reader).arg(dump).output().expect("tests/jvm/read");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    let count = |line: &str| line.rsplit_once(' ').map(|(name, count)| (as_written(name), count.parse().unwrap()));
+    let count = |line: &str| line.rsplit_once(' ').map(|(name, count)| (name.to_owned(), count.parse().unwrap()));
     text.lines().filter_map(count).collect()
-}
-
-/// A name of the JVM's as Java writes it: `[[Ljava.lang.String;` is `java.lang.String[][]`.
-fn as_written(name: &str) -> String {
-    let element = name.trim_start_matches('[');
-    let dimensions = name.len() - element.len();
-    let object = element.strip_prefix('L').and_then(|name| name.strip_suffix(';')).filter(|_| dimensions > 0);
-    let element = object.unwrap_or(match element {
-        _ if dimensions == 0 => element,
-        "B" => "byte",
-        "C" => "char",
-        "D" => "double",
-        "F" => "float",
-        "I" => "int",
-        "J" => "long",
-        "S" => "short",
-        "Z" => "boolean",
-        other => other,
-    });
-    format!("{element}{}", "[]".repeat(dimensions))
 }
 
 /// The same as the census tells it.

@@ -887,6 +887,34 @@ for line in sys.stdin:
         app.end();
     }
 
+    /// Of CPython 3.9 and 3.10 with `-X dev`, every second child crashed that ended as soon as it was forked: its helper's thread had not
+    /// begun yet.
+    #[test]
+    fn a_child_that_ends_at_once_ends_in_order() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join(FILE), SOURCE).unwrap();
+        let program =
+            "import os, sys\nfor _ in range(20):\n    if os.fork() == 0:\n        sys.exit(7)\n    print(os.wait()[1])";
+        let mut pythons =
+            vec![PathBuf::from(std::env::var_os("MEMINI_TEST_PYTHON").unwrap_or_else(|| "python3".into()))];
+        let pyenv = PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".pyenv/versions");
+        let others = fs::read_dir(pyenv).into_iter().flatten().flatten().map(|entry| entry.path().join("bin/python3"));
+        pythons.extend(others.filter(|python| python.exists()));
+        for python in pythons {
+            let run = |folder: &Path| {
+                let mut command = Command::new(&python);
+                command.args(["-X", "dev", "-c", program]).env("PYTHONPATH", folder);
+                let output = command.output().unwrap();
+                (String::from_utf8(output.stdout).unwrap(), output.status.code())
+            };
+            let plain = run("/".as_ref());
+            // 3.8 itself crashes so, without a helper.
+            if plain.0 == "1792\n".repeat(20) {
+                assert_eq!(run(place.path()), plain, "{}", python.display());
+            }
+        }
+    }
+
     #[test]
     fn where_python_looks_at_no_variable_there_is_no_helper() {
         let app = App::start(&["-I"], None);

@@ -37,6 +37,7 @@ pub struct Memini<'a> {
     setup: String,
     app: Vec<String>,
     init: bool,
+    own_tmp: bool,
     launcher: Vec<String>,
 }
 
@@ -44,7 +45,8 @@ impl<'a> Memini<'a> {
     /// memini as PID 1 of a namespace of its own, in this group.
     pub fn new(group: &'a Group) -> Self {
         let dir = TempDir::with_prefix("memini-test-").expect("a temporary folder");
-        Self { group, dir, options: Vec::new(), setup: ":".into(), app: Vec::new(), init: true, launcher: Vec::new() }
+        let (options, setup, app, launcher) = (Vec::new(), ":".into(), Vec::new(), Vec::new());
+        Self { group, dir, options, setup, app, init: true, own_tmp: false, launcher }
     }
 
     /// As one process among others.
@@ -68,6 +70,27 @@ impl<'a> Memini<'a> {
     pub fn setup(mut self, script: &str) -> Self {
         script.clone_into(&mut self.setup);
         self
+    }
+
+    /// With a /tmp of its own, as a container has it: a JVM names what it makes there by its number, which in another PID
+    /// namespace is another one's, too. It is a folder on disk in the test's own: what is in a tmpfs is charged to the group.
+    pub fn own_tmp(mut self) -> Self {
+        self.own_tmp = true;
+        self
+    }
+
+    /// What the shell does for that. What the test is made of may lie in /tmp, and stays where it is.
+    fn makes_own_tmp(&self) -> String {
+        let program = binary();
+        let house = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let needed = [Some(self.place()), program.parent(), Some(house), Some(Path::new(env!("CARGO_TARGET_TMPDIR")))];
+        let inside = needed.into_iter().flatten().filter_map(|folder| folder.strip_prefix("/tmp").ok());
+        let keep = |folder: &Path| {
+            let folder = folder.display();
+            format!(r#"mkdir -p "$PLACE/tmp/{folder}" && mount --bind "/tmp/{folder}" "$PLACE/tmp/{folder}" && "#)
+        };
+        let kept: String = inside.filter(|folder| *folder != Path::new("")).map(keep).collect();
+        format!(r#"mkdir -m 1777 "$PLACE/tmp" && {kept}mount --rbind "$PLACE/tmp" /tmp && "#)
     }
 
     /// The app that does what it is told, with these instructions.
@@ -101,7 +124,8 @@ impl<'a> Memini<'a> {
         command.args(&self.launcher);
         command.arg(binary()).arg("--dir").arg(self.dir.path().join("memini")).args(&self.options);
         command.arg("--").args(&self.app);
-        command.env("GROUP", self.group.path()).env("SETUP", &self.setup).env("PLACE", self.dir.path());
+        let setup = if self.own_tmp { self.makes_own_tmp() + &self.setup } else { self.setup };
+        command.env("GROUP", self.group.path()).env("SETUP", setup).env("PLACE", self.dir.path());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("unshare");
         let id = i32::try_from(child.id()).expect("a process id");
