@@ -49,6 +49,8 @@ pub fn block_all() {
 /// None are known for a signal's number.
 pub fn unblock(signal: libc::c_int) -> io::Result<()> {
     let bit = u32::try_from(signal.saturating_sub(1)).ok().and_then(|bit| KernelSet::from(1u8).checked_shl(bit));
+    // musl's sigaction(2) has let 33 and 34 through, which are its own, and the app's as well: PID 1 would lose them.
+    change(libc::SIG_BLOCK, KernelSet::MAX)?;
     change(libc::SIG_UNBLOCK, bit.unwrap_or(0))?;
     if signal == libc::SIGBUS {
         GUARDS.store(true, Ordering::Relaxed);
