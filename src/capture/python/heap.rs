@@ -10,6 +10,10 @@ const HUGE: u64 = 1 << 40;
 /// More local variables than these are not looked at.
 const MOST_LOCALS: u64 = 128;
 
+/// Over how many empty places of a hash table the next item is looked for. A set has two in five filled at the most, and
+/// one in twenty after it has grown.
+const MOST_EMPTY: u64 = 128;
+
 /// An object's first words.
 #[derive(Clone, Copy, Debug)]
 pub struct Object {
@@ -36,11 +40,13 @@ pub struct Run {
     pub count: u64,
     /// How many they stand for: more, where others were not looked for.
     pub total: u64,
+    /// How many of these hold something: a hash table is mostly empty.
+    pub held: u64,
 }
 
 impl Run {
     fn plain(base: u64, count: u64) -> Self {
-        Self { base, stride: 8, side: 1, count, total: count }
+        Self { base, stride: 8, side: 1, count, total: count, held: count }
     }
 
     /// The address of one of them; of those that others stand for, too.
@@ -169,6 +175,18 @@ impl Heap {
         Some(Object { address, number, kind, words })
     }
 
+    /// What is referred to at this place of a run; in a hash table that is empty there, by the next one that is not.
+    pub fn reference(&mut self, run: &Run, place: u64) -> Option<u64> {
+        if run.held >= run.total {
+            return self.memory.word(place);
+        }
+        let first = place.checked_sub(run.base)?.checked_div(run.stride)?;
+        (first..first.saturating_add(MOST_EMPTY)).find_map(|at| {
+            let place = run.address(at)?;
+            self.memory.word(place).filter(|reference| *reference != 0)
+        })
+    }
+
     /// The share of an object that one of the references to it stands for: none, if it is never freed.
     pub fn share(&self, of: &Object) -> f64 {
         let [references, ..] = of.words;
@@ -231,7 +249,9 @@ impl Heap {
                 if places > 8 {
                     body.grow(places.saturating_mul(16));
                 }
-                body.add(Run { base: fifth, stride: 16, side: 1, count: places, total: places });
+                // Of these, some may be marks of what was deleted.
+                let held = second.min(places);
+                body.add(Run { base: fifth, stride: 16, side: 1, count: places, total: places, held });
             }
             Kind::Deque => deque(&mut body, [second, third, fifth]),
             Kind::Str => {
@@ -345,7 +365,7 @@ impl Heap {
         if values == 0 {
             body.grow(table.bytes);
             let count = table.entries.saturating_mul(2);
-            body.add(Run { base: table.first, stride: table.stride, side: 2, count, total: count });
+            body.add(Run { base: table.first, stride: table.stride, side: 2, count, total: count, held: count });
             return;
         }
         // The keys are the class's. The values may be the instance's, which counts them then.
@@ -605,5 +625,5 @@ fn deque(body: &mut Body, [length, left, index]: [u64; 3]) {
     let index = index.min(64);
     let count = length.min(64u64.saturating_sub(index));
     let base = left.wrapping_add(8).wrapping_add(index.wrapping_mul(8));
-    body.add(Run { base, stride: 8, side: 1, count, total: length });
+    body.add(Run { base, stride: 8, side: 1, count, total: length, held: length });
 }

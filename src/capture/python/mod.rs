@@ -447,13 +447,13 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     let looks = ITEMS_LOOKED_AT.min(run.total);
     let mut sum = 0.0;
     for number in 0..looks {
-        let Some(item) = dice.item(run, number, looks).and_then(|place| heap.memory.word(place)) else { continue };
+        let Some(item) = dice.item(run, number, looks).and_then(|place| heap.reference(run, place)) else { continue };
         sum += belongings(heap, item, None, BELONGINGS, dice);
     }
     if looks == 0 {
         return 0;
     }
-    (sum / looks as f64 * run.total as f64) as u64
+    (sum / looks as f64 * run.held as f64) as u64
 }
 
 /// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share.
@@ -493,7 +493,10 @@ impl Belongings<'_> {
         let runs = if of.kind == Kind::Function { self.heap.bound(&of) } else { body.runs };
         let mut few = Vec::new();
         for run in runs.iter().flatten().filter(|run| run.total <= FEW) {
-            few.extend((0..run.total).filter_map(|at| self.reference(run.address(at)?)));
+            for at in 0..run.total {
+                let item = run.address(at).and_then(|place| self.heap.memory.word(place));
+                few.extend(item.and_then(|item| self.partly_owned(item)));
+            }
         }
         let many = || runs.iter().flatten().filter(|run| run.total > FEW);
         let groups = (many().count() as u64).saturating_add(u64::from(!few.is_empty()));
@@ -502,10 +505,14 @@ impl Belongings<'_> {
         let looks = (effort >> 2).clamp(1, BRANCHES);
         self.above.push(address);
         let mut sum = body.bytes as f64;
-        let run = Run { base: 0, stride: 8, side: 1, count: few.len() as u64, total: few.len() as u64 };
+        let count = few.len() as u64;
+        let run = Run { base: 0, stride: 8, side: 1, count, total: count, held: count };
         sum += self.sample(&run, looks, effort, |_, at| few.get(usize::try_from(at >> 3).ok()?).copied());
         for run in many() {
-            sum += self.sample(run, looks, effort, Self::reference);
+            sum += self.sample(run, looks, effort, |this, place| {
+                let item = this.heap.reference(run, place)?;
+                this.partly_owned(item)
+            });
         }
         self.above.pop();
         sum * share
@@ -524,13 +531,13 @@ impl Belongings<'_> {
                 sum += self.of(item, each);
             }
         }
-        if looks == 0 { 0.0 } else { sum / looks as f64 * run.total as f64 }
+        if looks == 0 { 0.0 } else { sum / looks as f64 * run.held as f64 }
     }
 
-    /// What is referred to at this place, if some of it may belong to who refers to it.
-    fn reference(&mut self, place: u64) -> Option<u64> {
+    /// What this reference leads to, if some of it may belong to who refers to it.
+    fn partly_owned(&mut self, reference: u64) -> Option<u64> {
         // The lowest bit of a frame's variable may tell how it is counted.
-        let address = self.heap.memory.word(place)? & !1;
+        let address = reference & !1;
         let of = self.heap.object(address, Reach::Far)?;
         (self.heap.share(&of) >= LEAST_SHARE).then_some(address)
     }
@@ -672,9 +679,11 @@ fn heavy(heap: &mut Heap, tally: &Tally, paths: &Paths, until: Instant) -> HashM
             if heap.memory.now() >= until {
                 return found;
             }
-            let Some(item) = dice.item(run, number, looks).and_then(|place| heap.memory.word(place)) else { continue };
+            let Some(item) = dice.item(run, number, looks).and_then(|place| heap.reference(run, place)) else {
+                continue;
+            };
             let Some(item) = heap.object(item, Reach::Far) else { continue };
-            let weight = heap.share(&item) * run.total as f64 / looks as f64;
+            let weight = heap.share(&item) * run.held as f64 / looks as f64;
             if weight <= 0.0 || item.kind == Kind::Type || heap.is_tracked(&item) || paths.knows(item.address) {
                 continue;
             }

@@ -267,10 +267,11 @@ impl Tally {
             [groups >> 1, groups.saturating_sub(groups >> 2), groups.saturating_sub(2), groups.saturating_sub(1)];
         let at = |group: u64, side| group.saturating_mul(run.side).saturating_add(side);
         for at in looks.into_iter().flat_map(|group| (0..run.side).map(move |side| at(group, side))) {
-            let Some(item) = run.address(at).and_then(|place| heap.memory.word(place)) else { continue };
+            let Some(item) = run.address(at).and_then(|place| heap.reference(run, place)) else { continue };
             bytes += super::belongings(heap, item, None, most, &mut self.dice);
         }
-        let bytes = (bytes / looks.len() as f64 * groups as f64) as u64;
+        let held = run.held as f64 / run.side.max(1) as f64;
+        let bytes = (bytes / looks.len() as f64 * held) as u64;
         let bytes = body.bytes.saturating_add(bytes);
         if bytes >= HEAVY {
             let heavy = Large { address: of.address, items, bytes, kind: of.kind };
@@ -402,9 +403,9 @@ mod tests {
         // A great many small containers, and one that is as large as all of them.
         for at in 0..500_000u64 {
             let base = at << 8;
-            sample.add(&Run { base, stride: 8, side: 1, count: 2, total: 2 });
+            sample.add(&Run { base, stride: 8, side: 1, count: 2, total: 2, held: 2 });
         }
-        sample.add(&Run { base: 1 << 40, stride: 8, side: 1, count: 1_000_000, total: 1_000_000 });
+        sample.add(&Run { base: 1 << 40, stride: 8, side: 1, count: 1_000_000, total: 1_000_000, held: 1_000_000 });
         assert_eq!(sample.total, 2_000_000);
         assert!((SAMPLE / 4..SAMPLE).contains(&sample.places.len()), "{}", sample.places.len());
         let large = sample.places.iter().filter(|place| **place >= 1 << 40).count();
@@ -415,7 +416,7 @@ mod tests {
     #[test]
     fn every_part_of_a_run_may_be_looked_at_and_the_end_of_it_too() {
         for total in [1, 15, 16, 17, 31, 60, 95, 1000] {
-            let run = Run { base: 800, stride: 8, side: 1, count: total, total };
+            let run = Run { base: 800, stride: 8, side: 1, count: total, total, held: total };
             let mut dice = Dice::default();
             let mut seen = std::collections::HashSet::new();
             for _ in 0..4000 {
@@ -429,23 +430,23 @@ mod tests {
 
     #[test]
     fn as_many_values_are_looked_at_as_keys() {
-        let run = Run { base: 0, stride: 24, side: 2, count: 2000, total: 2000 };
+        let run = Run { base: 0, stride: 24, side: 2, count: 2000, total: 2000, held: 2000 };
         let mut dice = Dice::default();
         let places: Vec<u64> = (0..48).map(|number| dice.item(&run, number, 48).unwrap()).collect();
         assert_eq!(places.iter().filter(|place| *place % 24 == 8).count(), 24);
         assert!(places.windows(2).step_by(2).all(|pair| pair[1] / 24 < 1000 && pair[0] / 24 < 1000));
         // Each of them is looked at where there are no more than these.
-        let few = Run { count: 8, total: 8, ..run };
+        let few = Run { count: 8, total: 8, held: 8, ..run };
         let all: Vec<u64> = (0..8).map(|number| dice.item(&few, number, 8).unwrap()).collect();
         assert_eq!(all, [0, 8, 24, 32, 48, 56, 72, 80]);
     }
 
     #[test]
     fn what_stands_for_others_is_taken_again() {
-        let run = Run { base: 800, stride: 8, side: 1, count: 4, total: 10 };
+        let run = Run { base: 800, stride: 8, side: 1, count: 4, total: 10, held: 10 };
         assert_eq!(run.address(9), Some(808));
         assert_eq!(Run { count: 0, ..run }.address(0), None);
-        let pairs = Run { base: 800, stride: 24, side: 2, count: 4, total: 4 };
+        let pairs = Run { base: 800, stride: 24, side: 2, count: 4, total: 4, held: 4 };
         assert_eq!([0, 1, 2, 3].map(|at| pairs.address(at)), [800, 808, 824, 832].map(Some));
     }
 }
