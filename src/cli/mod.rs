@@ -139,6 +139,7 @@ pub fn parse(
         return Ok(Invocation::Print(text));
     }
     let values = Values { options: line.options.as_ref(), environment };
+    refuse_options_of_others(line.verb, &values)?;
     let json = values.switch(&flags::JSON)?;
     let since = values.path(&flags::SINCE);
     if line.verb == Some(Verb::Capture) {
@@ -146,19 +147,18 @@ pub fn parse(
         return Ok(Invocation::Capture { json, pids, since, dumping: settings::dumping(&values)? });
     }
     if line.verb == Some(Verb::Report) {
-        let form = settings::form(&values)?;
+        let form = if json { Form::Json } else { settings::form(&values)? };
         let dir = values.raw(&flags::DIR, units::path)?;
         let which = at_most_one(&line.command, "report", "shows one incident")?;
         return Ok(Invocation::Report { form, which, dir });
     }
-    let given = |flag: &flags::Flag| line.options.as_ref().is_some_and(|options| options.contains_id(flag.long));
     if line.verb == Some(Verb::Status) {
         let watch = values.optional(&flags::WATCH, units::interval)?;
         let reach = settings::reach(&values)?;
         let dir = values.raw(&flags::DIR, units::path)?;
         let word = at_most_one(&line.command, "status", "shows one run")?;
         // The variable is that of the memini that runs here, which may have had to record elsewhere.
-        let which = word.or_else(|| given(&flags::DIR).then(|| dir.clone()));
+        let which = word.or_else(|| values.is_given(&flags::DIR).then(|| dir.clone()));
         return Ok(Invocation::Status { json, watch, reach, which, dir });
     }
     if line.verb == Some(Verb::Incidents) {
@@ -169,17 +169,6 @@ pub fn parse(
     let config = settings::config(&values, line.command)?;
     if line.verb == Some(Verb::Check) {
         return Ok(Invocation::Check { json, soft_limit: config.soft_limit, dir: config.dir, gauge: config.gauge });
-    }
-    for (flag, whose) in [
-        (flags::JSON, "memini's own commands, as in 'memini status'"),
-        (flags::SINCE, "'memini capture'"),
-        (flags::FORMAT, "'memini report'"),
-        (flags::WATCH, "'memini status'"),
-        (flags::SPAN, "'memini status'"),
-    ] {
-        if given(&flag) {
-            return Err(Failure::new(format!("--{} belongs to {whose}; to run an app, leave it out", flag.long)));
-        }
     }
     if config.command.first().is_none_or(|name| name.is_empty()) {
         return Err(Failure::with_hint("no command to run"));
@@ -195,6 +184,28 @@ struct Line {
     command: Vec<OsString>,
     /// If it is a command of memini's own.
     verb: Option<Verb>,
+}
+
+/// What is meant for one command of memini's own is no option of another one, nor of an app's start.
+fn refuse_options_of_others(verb: Option<Verb>, values: &Values<'_>) -> Result<(), Failure> {
+    if verb.is_none() && values.is_given(&flags::JSON) {
+        return Err(Failure::new(
+            "--json belongs to memini's own commands, as in 'memini status'; to run an app, leave it out",
+        ));
+    }
+    for (flag, owner) in [
+        (flags::SINCE, Verb::Capture),
+        (flags::FORMAT, Verb::Report),
+        (flags::WATCH, Verb::Status),
+        (flags::SPAN, Verb::Status),
+    ] {
+        if verb != Some(owner) && values.is_given(&flag) {
+            let (long, owner) = (flag.long, owner.name());
+            let what = verb.map_or_else(|| "to run an app".to_owned(), |verb| format!("for 'memini {}'", verb.name()));
+            return Err(Failure::new(format!("--{long} belongs to 'memini {owner}'; {what}, leave it out")));
+        }
+    }
+    Ok(())
 }
 
 fn pid(word: &OsStr) -> Result<i32, Failure> {

@@ -293,6 +293,7 @@ fn a_report_is_asked_for_by_name_folder_or_nothing() {
         (&["report"][..], &[][..], Form::Text, None, "/tmp/memini"),
         (&["report", "one", "--format", "html"], &[], Form::Html, Some("one"), "/tmp/memini"),
         (&["--dir", "/x", "report", "--format=json"], &[], Form::Json, None, "/x"),
+        (&["report", "--json"], &[], Form::Json, None, "/tmp/memini"),
         (
             &["report"],
             &[("MEMINI_FORMAT", "md"), ("MEMINI_DIR", "/y"), ("MEMINI_STOP_AT", "?")],
@@ -415,6 +416,8 @@ fn each_mistake_has_one_line_that_says_what_to_do() {
         (&["--format", "md", "app"], "memini: --format belongs to 'memini report'; to run an app, leave it out"),
         (&["--watch", "app"], "memini: --watch belongs to 'memini status'; to run an app, leave it out"),
         (&["--span", "3h", "app"], "memini: --span belongs to 'memini status'; to run an app, leave it out"),
+        (&["report", "--watch"], "memini: --watch belongs to 'memini status'; for 'memini report', leave it out"),
+        (&["check", "--since", "x"], "memini: --since belongs to 'memini capture'; for 'memini check', leave it out"),
         (&["status", "--watch=5"], "memini: --watch 5: a duration needs a unit; use 30s, 5min or 500ms"),
         (&["status", "--watch=1ms"], "memini: --watch 1ms: less than 100ms; use 2s"),
         (&["status", "--span", "1h"], "memini: --span 1h: not known; use auto, 10min, 3h or 48h"),

@@ -282,3 +282,86 @@ fn write(map: &[AtomicU32], start: usize, words: usize, content: &[u32]) {
     high.store(second.to_le(), Ordering::Relaxed);
     sequence.store(even.to_le(), Ordering::Release);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::time::Instant;
+
+    use super::super::format::USUAL;
+    use super::*;
+    use crate::cgroup::reading::Stat;
+    use crate::sys::map::SharedWords;
+    use crate::sys::strict;
+
+    /// Of a recorder of the usual size, in a file on a disk.
+    fn writer() -> Writer<SharedWords> {
+        let layout = Layout::of(USUAL);
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(layout.bytes).unwrap();
+        let map = SharedWords::map(file.into(), usize::try_from(layout.bytes).unwrap()).unwrap();
+        Writer::new(map, &layout)
+    }
+
+    fn glimpse(number: u64) -> Glimpse {
+        let gauged = (300 << 20) + ((number * 7919) & 0xF_FFFF);
+        let stat = Stat { anon: gauged, file: 5 << 20, shmem: 1 << 20, ..Stat::default() };
+        let limit = Some(1 << 30);
+        Glimpse { usage: gauged + (5 << 20), gauged: Some(gauged), limit, stat: Some(stat), ..Glimpse::default() }
+    }
+
+    fn signal(number: u64) -> Event {
+        Event::new(Kind::Signal, [15, number, 1, 0])
+    }
+
+    #[test]
+    fn what_happens_is_recorded_without_a_system_call() {
+        let mut writer = writer();
+        let looks = strict::calls_nothing(|| {
+            let events = Some(Events { oom_kill: 1, ..Events::default() });
+            for number in 0..20_000u64 {
+                writer.look(Duration::from_millis(number * 700), &glimpse(number), events);
+            }
+            writer.event(Duration::from_secs(14_000), signal(1));
+            writer.tell_time(Duration::from_secs(14_000), 1);
+            writer.incident("2026-11-28T00-00-00Z-web-1");
+            writer.exit(Duration::from_secs(14_000), 75);
+        });
+        assert!(looks, "the kernel was called");
+        // What does call it is found out.
+        assert!(!strict::calls_nothing(|| writer.map().expect(PAGE)));
+    }
+
+    /// What it costs PID 1: prints nanoseconds, with pages that are let go of and fetched as PID 1 does it.
+    #[test]
+    #[ignore = "measures; bench/recorder runs it"]
+    fn cost() {
+        let mut writer = writer();
+        let mut now = Duration::ZERO;
+        let mut rounds =
+            |name: &str, count: u64, step: Duration, what: &mut dyn FnMut(&mut Writer<SharedWords>, Duration, u64)| {
+                let mut spent = Vec::new();
+                for number in 0..count {
+                    now += step;
+                    let began = Instant::now();
+                    what(&mut writer, black_box(now), number);
+                    spent.push(began.elapsed().as_nanos());
+                    writer.keep_up();
+                }
+                spent.sort_unstable();
+                let at = |share: usize| spent[(spent.len() - 1) * share / 1000];
+                let mean = spent.iter().sum::<u128>() as f64 / spent.len() as f64;
+                println!("cost {name}|{mean:.0}|{}|{}|{}", at(500), at(990), at(999));
+            };
+        let look =
+            &mut |writer: &mut Writer<_>, now, number| writer.look(now, &glimpse(number), Some(Events::default()));
+        rounds("a look, 1000 a second", 1_000_000, Duration::from_millis(1), look);
+        rounds("a look, one a second", 200_000, Duration::from_secs(1), look);
+        let event = &mut |writer: &mut Writer<_>, now, number| writer.event(now, signal(number));
+        rounds("an event", 100_000, Duration::from_millis(10), event);
+        // The clock's own part in it.
+        rounds("nothing", 1_000_000, Duration::ZERO, &mut |_, now, _| {
+            black_box(now);
+        });
+    }
+}

@@ -34,4 +34,6 @@ pub mod signal;
 pub mod socket;
 pub mod spawn;
 pub mod stop_timer;
+#[cfg(test)]
+pub mod strict;
 pub mod terminal;
