@@ -342,14 +342,26 @@ impl Supervisor {
         self.tidy_program(now);
     }
 
-    /// What it takes to run workers, and to note an incident, is not in use any more when these are over.
+    /// What it takes to run workers is not in use any more when these are over.
     fn tidy_program(&mut self, now: Moment) {
         self.resident.guarded(self.workers.any(|role| role == Role::Guardian));
-        if self.workers.any(|role| role != Role::Guardian) || self.recording.name().is_some() {
+        if self.has_short_workers() {
             self.resident.uses_more();
-        } else if !self.engine.is_pressed() && !self.app_exit_told {
+        }
+        if self.tidying_due().is_some_and(|due| due <= now) {
             self.resident.tidy(now);
         }
+    }
+
+    /// While memory grows fast, and when the app is gone, there is no time for it.
+    fn tidying_due(&self) -> Option<Moment> {
+        let has_time = !self.has_short_workers() && !self.app_exit_told && !self.engine.is_pressed();
+        self.resident.due().filter(|_| has_time)
+    }
+
+    /// Whether there are workers other than the one that stays.
+    fn has_short_workers(&self) -> bool {
+        self.workers.any(|role| role != Role::Guardian)
     }
 
     /// Has the recorder made once there is time for that, and later what it needs besides being written to.
@@ -419,7 +431,7 @@ impl Supervisor {
         // While it is held, the engine's deadlines bring the loop round often enough.
         let record = if self.held.is_some() { None } else { self.record_due() };
         let recorder = self.recorder_due().filter(|_| !self.engine.is_scarce());
-        let due = [self.engine.deadline(), record, self.newborn_due(), recorder];
+        let due = [self.engine.deadline(), record, self.newborn_due(), recorder, self.tidying_due()];
         due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
     }
 

@@ -1,12 +1,16 @@
-//! How much of the program is in memory: what is only needed for a start, a worker or an incident is let go of after it.
+//! How much of the program is in memory: what is only needed for a start or a worker is let go of after it. What PID 1 runs
+//! when memory is short stays.
 
 use std::time::Duration;
 
 use crate::engine::time::Moment;
 use crate::sys::memory;
 
-/// To let go costs some thirty page faults at the next looks: not more often than this.
+/// To let go costs a few page faults when it is needed again: not more often than this.
 const AT_MOST: Duration = Duration::from_secs(1);
+
+/// What is over within this time need not be tidied up: that would take as long as the rest of its start.
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// Whether there is something to be let go of.
 #[derive(Debug, Default)]
@@ -33,11 +37,15 @@ impl Resident {
         self.is_guarded = is_guarded;
     }
 
-    /// There is time: lets go of what is not in use any more.
+    /// When something is to be let go of, if there is.
+    pub fn due(&self) -> Option<Moment> {
+        let earliest = self.last.map_or(Moment::default().after(HEAD_START), |last| last.after(AT_MOST));
+        self.uses_more.then_some(earliest)
+    }
+
+    /// Lets go of what is not in use any more.
     pub fn tidy(&mut self, now: Moment) {
-        if self.uses_more && self.last.is_none_or(|last| now.since(last) >= AT_MOST) {
-            memory::release_program();
-            (self.uses_more, self.last) = (false, Some(now));
-        }
+        memory::release_program();
+        (self.uses_more, self.last) = (false, Some(now));
     }
 }

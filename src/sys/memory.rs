@@ -1,6 +1,7 @@
 //! Memory of memini's own: locking, the ballast, and maps that a worker can read.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
@@ -44,7 +45,6 @@ const LIVE_STACK: usize = 8 << 10;
 /// Gives pages back that deeper calls have touched on the stack: they would count, and be locked, for good.
 #[inline(never)]
 pub fn release_stack() {
-    const PAGE: usize = 4096;
     let here = 0u8;
     let end = (&raw const here).addr().saturating_sub(LIVE_STACK) & !(PAGE - 1);
     let start = std::ptr::without_provenance_mut(end.saturating_sub(USED_STACK));
@@ -60,9 +60,11 @@ const MADV_DONTNEED_LOCKED: libc::c_int = 24;
 /// Since Linux 4.4, as MCL_ONFAULT.
 const MLOCK_ONFAULT: libc::c_int = 1;
 
-/// Gives back what is not in use of the program itself, but for what PID 1 runs when memory is short. The other code and constants stay in the page cache, and count for memini again as
-/// soon as they are used. What the start needs, or what notes an incident, would stay mapped for good, and with each page the
-/// fifteen around it.
+const PAGE: usize = 4096;
+
+/// Gives back what is not in use of the program itself, but for what PID 1 runs when memory is short. The other code and constants
+/// stay in the page cache, and count for memini again as soon as they are used. What the start needs, or a worker, would stay mapped
+/// for good, and with each page the fifteen around it.
 pub fn release_program() {
     // SAFETY: plain numbers.
     let (table, count) = unsafe { (libc::getauxval(libc::AT_PHDR), libc::getauxval(libc::AT_PHNUM)) };
@@ -79,54 +81,66 @@ pub fn release_program() {
     let linked = headers.clone().find(|header| header.p_type == libc::PT_PHDR).map(|header| header.p_vaddr);
     let moved =
         linked.and_then(|linked| usize::try_from(linked).ok()).map_or(0, |linked| table.addr().wrapping_sub(linked));
-    for header in headers.clone().filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
+    let unwinding = headers.clone().find(|header| header.p_type == libc::PT_GNU_EH_FRAME);
+    let unwinding = unwinding.and_then(|header| usize::try_from(header.p_vaddr).ok());
+    let kept = kept(unwinding.map(|start| start.wrapping_add(moved)));
+    for header in headers.filter(|header| header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0) {
         let Ok(start) = usize::try_from(header.p_vaddr) else { continue };
         let Ok(length) = usize::try_from(header.p_memsz) else { continue };
         let start = start.wrapping_add(moved);
-        let first = start & !4095;
-        let length = length.wrapping_add(start.wrapping_sub(first));
-        let place: *mut libc::c_void = std::ptr::without_provenance_mut(first);
-        // SAFETY: a segment that nobody can write to: what is given back of it is read from the file when it is needed.
-        unsafe {
-            if libc::madvise(place, length, MADV_DONTNEED_LOCKED) == 0
-                || libc::madvise(place, length, libc::MADV_DONTNEED) == 0
-            {
-                continue;
-            }
-            // An older kernel, and it is locked: what is touched from here on is locked again.
-            if libc::munlock(place, length) == 0 {
-                libc::madvise(place, length, libc::MADV_DONTNEED);
-                libc::syscall(libc::SYS_mlock2, place, length, MLOCK_ONFAULT);
-            }
+        let (first, end) = (start & !(PAGE - 1), start.wrapping_add(length));
+        let mut from = first;
+        for keep in kept.iter().filter(|keep| (first..end).contains(&keep.start)) {
+            release_part(from, keep.start);
+            from = keep.end;
+        }
+        release_part(from, end);
+    }
+    for address in kept.into_iter().flat_map(|keep| keep.step_by(PAGE)) {
+        let place: *const u8 = std::ptr::with_exposed_provenance(address);
+        // SAFETY: in the program's own code or constants, which are mapped and can be read.
+        unsafe { place.read_volatile() };
+    }
+}
+
+/// Gives back a part of a segment that nobody can write to.
+fn release_part(start: usize, end: usize) {
+    let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else { return };
+    let place: *mut libc::c_void = std::ptr::without_provenance_mut(start);
+    // SAFETY: nobody can write to it: what is given back is read from the file when it is needed.
+    unsafe {
+        if libc::madvise(place, length, MADV_DONTNEED_LOCKED) == 0
+            || libc::madvise(place, length, libc::MADV_DONTNEED) == 0
+        {
+            return;
+        }
+        // An older kernel, and it is locked: what is touched from here on is locked again.
+        if libc::munlock(place, length) == 0 {
+            libc::madvise(place, length, libc::MADV_DONTNEED);
+            libc::syscall(libc::SYS_mlock2, place, length, MLOCK_ONFAULT);
         }
     }
-    let unwinding = headers.clone().find(|header| header.p_type == libc::PT_GNU_EH_FRAME);
-    keep_resident(
-        unwinding.and_then(|header| usize::try_from(header.p_vaddr).ok()).map(|start| start.wrapping_add(moved)),
-    );
 }
 
 /// What PID 1 runs when memory is short is in memory before, and locked with the rest: where nothing can be read back, it would
 /// come too late. That is the code that resident.ld has put together, and all constants, up to where what unwinds a panic begins.
+/// Whole pages, in their order.
 #[cfg(resident)]
-fn keep_resident(unwinding: Option<usize>) {
+fn kept(unwinding: Option<usize>) -> [Range<usize>; 2] {
     unsafe extern "C" {
         static memini_resident_start: u8;
         static memini_resident_end: u8;
         static etext: u8;
     }
-    let code = (&raw const memini_resident_start, (&raw const memini_resident_end).addr());
-    let constants = (&raw const etext, unwinding.unwrap_or(0));
-    for (start, end) in [code, constants] {
-        for offset in (0..end.saturating_sub(start.addr())).step_by(4096) {
-            // SAFETY: from one place of the program to another: it is mapped in between, and can be read.
-            unsafe { start.add(offset).read_volatile() };
-        }
-    }
+    let code = (&raw const memini_resident_start).expose_provenance()..(&raw const memini_resident_end).addr();
+    let constants = (&raw const etext).expose_provenance()..unwinding.unwrap_or(0);
+    [code, constants].map(|Range { start, end }| start & !(PAGE - 1)..end.saturating_add(PAGE - 1) & !(PAGE - 1))
 }
 
 #[cfg(not(resident))]
-const fn keep_resident(_: Option<usize>) {}
+const fn kept(_: Option<usize>) -> [Range<usize>; 0] {
+    []
+}
 
 #[cfg(target_pointer_width = "64")]
 type Header = libc::Elf64_Phdr;

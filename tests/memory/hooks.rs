@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session, records};
+use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session, records, status};
 
 /// An app that is brought to the capture stage, with this hook there; `seen` is in the log once the hook is over.
 fn with_hook(group: &Group, options: &[&str], hook: &str, seen: &str) -> Session {
@@ -425,12 +425,6 @@ fn resident(id: i32) -> u64 {
 /// Those of them that belong to no file and are not shared.
 fn anonymous(id: i32) -> u64 {
     status(id, "RssAnon:")
-}
-
-fn status(id: i32, key: &str) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{id}/status")).expect("memini's status");
-    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key} in {text}"));
-    line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number") << 10
 }
 
 fn descriptors(id: i32) -> usize {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Group, Incident, Memini, Session, records, send, wait_until};
+use crate::support::{Group, Incident, Memini, Session, records, send, status, wait_until};
 
 /// A folder that runs one after the other use.
 struct Place(TempDir);
@@ -224,4 +224,24 @@ fn what_is_switched_off_leaves_nothing() {
     session.tell("to 20");
     session.finish().assert_code(0);
     assert!(!place.dir().exists());
+}
+
+/// Regression test: around each page of the program that PID 1 has touched the kernel maps fifteen others, and what had run once, in
+/// an incident above all, stayed for good. Only the static binary is laid out for it.
+#[test]
+fn with_a_recorder_pid_1_is_small_idle_and_in_an_incident() {
+    if std::env::var_os("MEMINI").is_none() {
+        println!("SKIP: MEMINI is not set to the static binary");
+        return;
+    }
+    let group = Group::new("recorder-size", 200);
+    let place = Place::new();
+    let mut session = place.start(&group, "recorder");
+    let id = session.id();
+    wait_until("1.25 MiB at the most, idle", || status(id, "VmRSS:") <= 1280 << 10);
+    session.tell("to 165");
+    session.sees("capture: memory is at ");
+    // Anonymous memory has the ballast in it, which is let go as soon as it is wanted.
+    wait_until("1 MiB of files at the most, in an incident", || status(id, "RssFile:") <= 1 << 20);
+    session.finish().assert_code(0);
 }

@@ -216,3 +216,10 @@ fn own_group(controller: &str) -> (Version, PathBuf) {
     // In a container the path is often that of the host, while the mount shows the own group as its root.
     (version, if own.is_dir() { own } else { mount })
 }
+
+/// What /proc/PID/status says of this, in bytes: `VmRSS:`, say.
+pub fn status(id: i32, key: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).expect("memini's status");
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key} in {text}"));
+    line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).expect("a number") << 10
+}

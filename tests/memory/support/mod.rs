@@ -8,6 +8,6 @@ pub mod incident;
 pub mod schema;
 pub mod session;
 
-pub use group::{Group, MIB, send};
+pub use group::{Group, MIB, send, status};
 pub use incident::Incident;
 pub use session::{ABOVE_STOP, Ended, Memini, STARTER, Session, neighbour, records, wait_until};
