@@ -99,7 +99,8 @@ pub fn parse(bytes: &[u8], mut again: impl FnMut(usize, &mut [u32])) -> Result<H
         return Err(Refusal::Content("it is cut short"));
     }
     let (layout, text) = Layout::parse(&all).map_err(Refusal::Content)?;
-    let run = serde_json::from_str(&text).map_err(|_| Refusal::Content("its header makes no sense"))?;
+    let run = serde_json::from_str(&text).ok().filter(Value::is_object);
+    let run = run.ok_or(Refusal::Content("its header makes no sense"))?;
     let mut history = History { run, ..History::default() };
     let mut tries = ALL_TRIES;
     let mut cell = |start: usize, words: usize| -> Option<Vec<u32>> {
@@ -366,6 +367,18 @@ mod tests {
         }
         for length in [0, 1, 4, 4095, 4096, 8192, good.len() - 1] {
             assert!(parse(&good[..length], |_, _| {}).is_err());
+        }
+    }
+
+    /// Regression test, found by fuzz/run: what is told of the run begins with this.
+    #[test]
+    fn a_header_whose_text_is_no_object_is_refused() {
+        let layout = Layout::of(SMALLEST);
+        for text in ["1e77", "[]", "null", "\"run\"", "{"] {
+            let mut bytes = layout.header(text).unwrap();
+            bytes.resize(layout.bytes as usize, 0);
+            let why = parse(&bytes, |_, _| {}).err().map(|why| why.to_string());
+            assert!(why.is_some_and(|why| why.contains("its header makes no sense")), "{text}");
         }
     }
 
