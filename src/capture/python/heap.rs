@@ -10,8 +10,8 @@ const HUGE: u64 = 1 << 40;
 /// More local variables than these are not looked at.
 const MOST_LOCALS: u64 = 128;
 
-/// Over how many empty places of a hash table the next item is looked for. A set has two in five filled at the most, and
-/// one in twenty after it has grown.
+/// Over how many empty places of a hash table the next item is looked for. A set has three in five filled at the most, and one in
+/// seven after it has grown.
 const MOST_EMPTY: u64 = 128;
 
 /// An object's first words.
