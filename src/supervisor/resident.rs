@@ -9,9 +9,6 @@ use crate::sys::memory;
 /// To let go costs a few page faults when it is needed again: not more often than this.
 const AT_MOST: Duration = Duration::from_secs(1);
 
-/// What is over within this time need not be tidied up: that would take as long as the rest of its start.
-const HEAD_START: Duration = Duration::from_millis(100);
-
 /// Whether there is something to be let go of.
 #[derive(Debug, Default)]
 pub struct Resident {
@@ -37,10 +34,10 @@ impl Resident {
         self.is_guarded = is_guarded;
     }
 
-    /// When something is to be let go of, if there is.
+    /// When something is to be let go of, if there is. After the start at once: beside an app of many small processes that fills
+    /// memory right away, the kernel's OOM killer would else choose memini, which is larger than each of them.
     pub fn due(&self) -> Option<Moment> {
-        let earliest = self.last.map_or(Moment::default().after(HEAD_START), |last| last.after(AT_MOST));
-        self.uses_more.then_some(earliest)
+        self.uses_more.then(|| self.last.map_or_else(Moment::default, |last| last.after(AT_MOST)))
     }
 
     /// Lets go of what is not in use any more.
