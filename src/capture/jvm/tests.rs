@@ -3,7 +3,7 @@
 //! `cargo test --bins jvm::tests -- --ignored`, as root.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{chown, symlink};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statvfs::statvfs;
 
 use super::attach::{Deadline, Jvm};
 use super::dump::{Dump, Wishes, dump};
@@ -793,6 +796,11 @@ fn a_jvm_that_has_no_room_for_its_own_dump_is_told() {
                 std::thread::yield_now();
             }
             let mut filling = std::fs::File::create(disk.path().join("filling")).unwrap();
+            // To write as much would take longer than the JVM does.
+            let free = statvfs(&disk.path()).unwrap();
+            let free = (free.blocks_available() * free.fragment_size()).cast_signed();
+            let _ = fallocate(&filling, FallocateFlags::empty(), 0, free);
+            filling.seek(SeekFrom::End(0)).unwrap();
             while filling.write_all(&[0; 1 << 20]).is_ok() {}
             taken.join().unwrap()
         });
