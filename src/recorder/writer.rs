@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn what_happens_is_recorded_without_a_system_call() {
         let mut writer = writer();
-        let looks = strict::calls_nothing(|| {
+        let is_quiet = strict::calls_nothing(|| {
             let events = Some(Events { oom_kill: 1, ..Events::default() });
             for number in 0..20_000u64 {
                 writer.look(Duration::from_millis(number * 700), &glimpse(number), events);
@@ -327,7 +327,7 @@ mod tests {
             writer.incident("2026-11-28T00-00-00Z-web-1");
             writer.exit(Duration::from_secs(14_000), 75);
         });
-        assert!(looks, "the kernel was called");
+        assert!(is_quiet, "the kernel was called");
         // What does call it is found out.
         assert!(!strict::calls_nothing(|| writer.map().expect(PAGE)));
     }

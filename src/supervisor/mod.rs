@@ -355,8 +355,9 @@ impl Supervisor {
 
     /// While memory grows fast, and when the app is gone, there is no time for it.
     fn tidying_due(&self) -> Option<Moment> {
-        let has_time = !self.has_short_workers() && !self.app_exit_told && !self.engine.is_pressed();
-        self.resident.due().filter(|_| has_time)
+        // Most of the time there is nothing to be let go of, and this is asked at each look.
+        let has_time = |_: &Moment| !self.has_short_workers() && !self.app_exit_told && !self.engine.is_pressed();
+        self.resident.due().filter(has_time)
     }
 
     /// Whether there are workers other than the one that stays.

@@ -493,10 +493,10 @@ impl Belongings<'_> {
         let runs = if of.kind == Kind::Function { self.heap.bound(&of) } else { body.runs };
         let mut few = Vec::new();
         for run in runs.iter().flatten().filter(|run| run.total <= FEW) {
-            for at in 0..run.total {
-                let item = run.address(at).and_then(|place| self.heap.memory.word(place));
-                few.extend(item.and_then(|item| self.partly_owned(item)));
-            }
+            few.extend((0..run.total).filter_map(|at| {
+                let item = self.heap.memory.word(run.address(at)?)?;
+                self.partly_owned(item)
+            }));
         }
         let many = || runs.iter().flatten().filter(|run| run.total > FEW);
         let groups = (many().count() as u64).saturating_add(u64::from(!few.is_empty()));
