@@ -34,8 +34,9 @@ class Podman:
         shutil.rmtree(self.place, ignore_errors=True)
 
     def run(self, *words):
+        # conmon leaves an empty file "oom" in its working folder when the kernel has killed.
         done = subprocess.run([*self.words, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=PATIENCE)
+                              text=True, timeout=PATIENCE, cwd=self.place)
         return done.returncode, done.stdout
 
     def container(self, *words):
