@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use serde::Serialize;
@@ -65,6 +66,13 @@ pub struct Discovery {
 impl Discovery {
     fn none(membership: Option<PathBuf>, why: impl Into<String>) -> Self {
         Self { membership, why_not: Some(why.into()), ..Self::default() }
+    }
+
+    /// What the own group is called in the kernel: no other one, and none that takes its place later, is called so while the
+    /// machine runs. Empty if there is none.
+    pub fn group(&self) -> String {
+        let status = self.own.as_deref().and_then(|own| std::fs::metadata(own).ok());
+        status.map(|status| format!("{}:{}", status.dev(), status.ino())).unwrap_or_default()
     }
 }
 

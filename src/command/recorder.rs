@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::fcntl::Flock;
 use serde_json::{Value, json};
 
-use crate::cgroup::choose;
+use crate::cgroup::{choose, discovery};
 use crate::config::Keeping;
 use crate::incident::folder::Folder;
 use crate::incident::record::{self, Record};
@@ -26,6 +26,9 @@ use crate::sys::{descriptors, socket};
 /// The longest `incident.json` that is completed.
 const LONGEST_RECORD: u64 = 8 << 20;
 
+/// How often another name is looked for, where several start at the same moment.
+const TRIES: u32 = 20;
+
 /// The words after `__worker recorder`: folder, size, the socket's descriptor, how long ago memini started in milliseconds, what
 /// the run is (JSON), how much is kept.
 pub fn run(words: &[OsString]) -> Option<()> {
@@ -34,26 +37,25 @@ pub fn run(words: &[OsString]) -> Option<()> {
     let socket = descriptors::duplicate(socket.to_str()?.parse().ok()?).ok()?;
     let age = Duration::from_millis(age.to_str()?.parse().ok()?);
     let keeping = serde_json::from_str(keeping.to_str()?).ok()?;
-    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let boot_id = boot_id.trim().to_owned();
-    let Some(header) = header(&layout, run.to_str()?, age, &boot_id) else {
+    let Some(header) = header(&layout, run.to_str()?, age) else {
         Report::Failed("what the run is takes too much room; it is not recorded").send();
         return Some(());
     };
-    let made = match make(Path::new(dir), &layout, &header, boot_id, &keeping) {
-        Ok(locked) => {
+    let made = match make(Path::new(dir), &layout, &header, &keeping) {
+        Ok((locked, place)) => {
             let descriptor = locked.try_clone().map(OwnedFd::from);
             // PID 1 has it from now on: to drop the lock would be to let go of it.
             std::mem::forget(locked);
-            descriptor
+            descriptor.map(|descriptor| (descriptor, place))
         }
         Err(why) => {
             Report::Told(&format!("{why}; the recorder is in memory, and nothing tells the next run of this one"))
                 .send();
-            store::in_memory(&layout, &header)
+            store::in_memory(&layout, &header).map(|descriptor| (descriptor, 0))
         }
     };
-    let sent = made.and_then(|descriptor| socket::send_descriptor(&UnixStream::from(socket), descriptor.as_fd()));
+    let sent = made
+        .and_then(|(descriptor, place)| socket::send_descriptor(&UnixStream::from(socket), descriptor.as_fd(), place));
     match sent {
         Ok(()) => {
             Report::Ready.send();
@@ -71,14 +73,13 @@ fn tidy(dir: &Path, keeping: &Keeping) {
 }
 
 /// The header, with what this process can tell of the machine. What is too long is left out.
-fn header(layout: &Layout, run: &str, age: Duration, boot_id: &str) -> Option<Vec<u8>> {
+fn header(layout: &Layout, run: &str, age: Duration) -> Option<Vec<u8>> {
     let Ok(Value::Object(mut run)) = serde_json::from_str(run) else { return None };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let started = u64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(0);
     run.insert("started_ms".into(), started.into());
-    run.insert("boot_id".into(), boot_id.into());
-    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    run.insert("pid_namespace".into(), namespace.to_string_lossy().into());
+    run.insert("boot_id".into(), boot_id(Path::new("/")).into());
+    run.insert("group".into(), discovery::discover(Path::new("/")).group().into());
     for left_out in ["", "configured_hooks", "settings", "source", "app"] {
         run.shift_remove(left_out);
         if let Some(header) = layout.header(&Value::Object(run.clone()).to_string()) {
@@ -88,38 +89,62 @@ fn header(layout: &Layout, run: &str, age: Duration, boot_id: &str) -> Option<Ve
     None
 }
 
-/// The file of this run.
-fn make(dir: &Path, layout: &Layout, header: &[u8], boot_id: String, keeping: &Keeping) -> Result<Flock<File>, String> {
+/// The file of this run, and which of those it is that record in this folder.
+fn make(dir: &Path, layout: &Layout, header: &[u8], keeping: &Keeping) -> Result<(Flock<File>, u8), String> {
     let store = Store::open(dir)?;
-    let (place, last) = store.find()?;
-    let is_refused = matches!(last, Last::Refused(_));
-    match last {
-        Last::None => {}
-        Last::Refused(why) => Report::Warning(&why).send(),
-        Last::Run(history, file) => tell(dir, &history, &file, boot_id, keeping),
+    let mut tries = 0..TRIES;
+    loop {
+        let (place, last) = store.find()?;
+        let (path, number) = (place.path(), place.number());
+        let made = place.make(layout, header, matches!(last, Last::Refused(_)));
+        // Whatever is told of the last run, this one is recorded first.
+        match last {
+            Last::None => {}
+            Last::Refused(why) => Report::Warning(&why).send(),
+            Last::Run(history, file) => tell(dir, number, &history, &file, keeping),
+        }
+        match made {
+            Ok(made) => {
+                if number > 1 {
+                    let text = format!("another memini records in this folder; this one's recorder is {path}");
+                    Report::Told(&text).send();
+                }
+                return Ok((made, number));
+            }
+            // Somebody who has started at the same moment was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries.next().is_some() => {}
+            Err(error) => return Err(format!("cannot write {path}: {error}")),
+        }
     }
-    let (path, is_second) = (place.path(), place.is_second());
-    let made = place.make(layout, header, is_refused).map_err(|error| format!("cannot write {path}: {error}"))?;
-    if is_second {
-        Report::Told(&format!("another memini records in this folder; this one's recorder is {path}")).send();
-    }
-    Ok(made)
 }
 
-/// Says how the last run ended, and makes an incident of it if the kernel has killed it.
-fn tell(dir: &Path, history: &History, file: &File, boot_id: String, keeping: &Keeping) {
-    let oom_kills = choose::open(Path::new("/"), false).1.first.events.map(|events| events.oom_kill);
-    let obituary = Obituary::new(history, &Now { boot_id, oom_kills });
+/// What tells how a run ended. The count of kills is that of the own group, so it counts only if that was the run's: another
+/// group's tells nothing.
+pub fn now(root: &Path, history: &History) -> Now {
+    let choice = choose::open(root, false).1;
+    let group = choice.discovery.group();
+    let is_same = !group.is_empty() && group == history.told("group");
+    Now { boot_id: boot_id(root), oom_kills: choice.first.events.filter(|_| is_same).map(|events| events.oom_kill) }
+}
+
+fn boot_id(root: &Path) -> String {
+    let id = std::fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+    id.trim().to_owned()
+}
+
+/// Says how the last run ended, and makes an incident of it if the kernel has killed it, or if there was one.
+fn tell(dir: &Path, place: u8, history: &History, file: &File, keeping: &Keeping) {
+    let obituary = Obituary::new(history, &now(Path::new("/"), history));
     let sentence = obituary.sentence();
     if obituary.is_calm() {
         Report::Told(&sentence).send();
         return;
     }
-    if !matches!(obituary.ending(), Ending::OomKilled { .. }) {
+    if !matches!(obituary.ending(), Ending::OomKilled { .. }) && history.incident.is_none() {
         Report::Warning(&sentence).send();
         return;
     }
-    match keep(dir, history, file, &obituary) {
+    match keep(dir, place, history, file, &obituary) {
         Ok((name, folder)) => {
             Report::Warning(&format!("{sentence}; what is left of it is in {folder}")).send();
             let complaints = retention::tidy(dir, &name, keeping, 0).map(|left| left.complaints).unwrap_or_default();
@@ -131,11 +156,17 @@ fn tell(dir: &Path, history: &History, file: &File, boot_id: String, keeping: &K
 
 /// The incident: the one that was open, completed, or one of its own. With the recorder itself among the artifacts. Its name
 /// and its path.
-fn keep(dir: &Path, recorded: &History, file: &File, obituary: &Obituary<'_>) -> Result<(String, String), String> {
+fn keep(
+    dir: &Path,
+    place: u8,
+    recorded: &History,
+    file: &File,
+    obituary: &Obituary<'_>,
+) -> Result<(String, String), String> {
     let name = recorded.incident.clone().unwrap_or_else(|| {
         let end = recorded.started().unwrap_or(0).saturating_add(recorded.pulse.since_start);
         let end = UNIX_EPOCH.checked_add(Duration::from_millis(end)).unwrap_or(UNIX_EPOCH);
-        crate::incident::name(end, recorded.told("hostname"), 1)
+        crate::incident::name(end, recorded.told("hostname"), place, 1)
     });
     let folder = Folder::of_incident(dir, &name).map_err(|error| error.to_string())?;
     let artifacts = folder.enter("artifacts".as_ref()).map_err(|error| error.to_string())?;
@@ -147,7 +178,7 @@ fn keep(dir: &Path, recorded: &History, file: &File, obituary: &Obituary<'_>) ->
         Some(record) => {
             let files =
                 digest::artifacts(&artifacts, digest::MOST, |name, bytes| record::digest_in(&record, name, bytes));
-            record::complete(record.clone(), &obituary.last_entries(), &files, history::of(recorded))
+            record::complete(record.clone(), obituary, &files, history::of(recorded))
         }
         None => {
             let mut record =
@@ -177,4 +208,29 @@ fn copy(mut from: &File, artifacts: &Folder) -> io::Result<()> {
     io::Seek::rewind(&mut from)?;
     io::Read::read_to_end(&mut io::Read::take(from, crate::recorder::format::LARGEST), &mut content)?;
     artifacts.replace("recorder", &content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cgroup::tree_of_files::Root;
+
+    /// Regression test: the count of whatever group the next run was in said that the kernel had killed the last one.
+    #[test]
+    fn the_kills_of_another_group_say_nothing() {
+        let root = Root::new("0::/one\n", &["/ /sys/fs/cgroup cgroup2 rw"]);
+        root.v2_group("sys/fs/cgroup/one", 1 << 20, "104857600");
+        root.write("proc/sys/kernel/random/boot_id", "b\n");
+        let own = discovery::discover(root.path()).group();
+        let of = |group: &str| {
+            let history = History { run: json!({"group": group}), ..History::default() };
+            (now(root.path(), &history).oom_kills, now(root.path(), &history).boot_id)
+        };
+        assert_eq!(of(&own), (Some(4), "b".to_owned()));
+        assert_eq!((of("1:2").0, of("").0), (None, None));
+        // A group that takes its place is another one, though it has the same path.
+        std::fs::rename(root.at("sys/fs/cgroup/one"), root.at("old")).unwrap();
+        root.v2_group("sys/fs/cgroup/one", 1 << 20, "104857600");
+        assert_eq!(of(&own).0, None);
+    }
 }

@@ -20,6 +20,9 @@ pub(super) struct Early {
     wanted: Option<(Verdict, Trending)>,
     last: Option<Moment>,
     taken: u32,
+    /// Whether growth of this verdict was looked at, and when it was last asked whether it should be.
+    is_looked_at: bool,
+    asked: Moment,
 }
 
 impl Early {
@@ -35,6 +38,11 @@ impl Early {
         let has_cooled = self.last.is_none_or(|last| now.since(last) >= settings.cooldown);
         is_asked && is_worth_it && has_cooled && self.taken < settings.max_captures
     }
+
+    /// Whether it is to be asked once more whether growth of this verdict should be looked at: once a unit.
+    fn waits(&self, now: Moment, verdict: Verdict) -> bool {
+        verdict > Verdict::Steady && !self.is_looked_at && self.wanted.is_none() && now.since(self.asked) >= UNIT
+    }
 }
 
 impl Engine {
@@ -46,8 +54,13 @@ impl Engine {
         if let Some(trending) = self.watch.trend.add(self.now, own, bounds) {
             let from = self.watch.early.wanted.map_or(before, |(from, _)| from);
             self.watch.early.wanted = Some((from, trending));
+            self.watch.early.is_looked_at = false;
+        } else if self.watch.early.waits(self.now, before) {
+            // The limit may have come nearer since then, or the cooldown have passed.
+            self.watch.early.wanted = Some((before, self.watch.trend.trending(view.sample.room)));
         }
         let Some((from, trending)) = self.watch.early.wanted else { return };
+        let mut has_looked = false;
         // Within an incident the ladder takes what is to be taken.
         let is_calm = self.watch.incident == Incident::None && self.watch.stage == Stage::Normal;
         if is_calm && self.watch.early.is_due(self.now, &trending, &self.settings) {
@@ -59,9 +72,12 @@ impl Engine {
             self.call_for_evidence(Stage::Trace);
             self.watch.early.last = Some(self.now);
             self.watch.early.taken = self.watch.early.taken.saturating_add(1);
+            self.watch.early.is_looked_at = true;
+            has_looked = true;
         }
-        self.watch.early.wanted = None;
-        if trending.verdict != from {
+        (self.watch.early.wanted, self.watch.early.asked) = (None, self.now);
+        // Also told again to an incident of its own.
+        if trending.verdict != from || has_looked {
             let Trending { verdict, rate, time_to_limit, horizon } = trending;
             let sample = Sample { rate, time_to_limit, ..view.sample };
             commands.push(Command::Note(Note::Verdict { verdict, from, horizon, sample }));
@@ -137,6 +153,23 @@ mod tests {
         let none = Settings { max_captures: 0, ..settings };
         let world = World::new(none, LIMIT, leak(20.0, 5.0, 99.0)).play(hours(6.0));
         assert_eq!((verdicts(&world), looks(&world)), (vec![Verdict::Growing], vec![Stage::Normal]));
+    }
+
+    /// Regression test: it was asked for only when the verdict had just changed.
+    #[test]
+    fn growth_that_was_slow_enough_at_first_is_looked_at_when_less_than_a_day_is_left() {
+        let settings = Settings { evidence: true, on_leak: OnLeak::Capture, ..Settings::default() };
+        let world = World::new(settings, LIMIT, leak(20.0, 2.5, 99.0)).play(hours(15.0));
+        assert_eq!(looks(&world), [Stage::Normal, Stage::Trace]);
+        let at = |wanted: fn(&Command) -> bool| {
+            let found = world.log.iter().find(|(_, command)| wanted(command)).unwrap();
+            found.0.since(Moment::default()).as_secs_f64() / 3600.0
+        };
+        let told = at(|command| matches!(command, Command::Note(Note::Verdict { .. })));
+        let looked = at(|command| matches!(command, Command::TakeEvidence { stage: Stage::Trace, .. }));
+        // The rate is known to some percent.
+        assert!(told < 4.0 && (6.0..12.0).contains(&looked), "{told} {looked}");
+        assert!(!world.log.iter().any(|(_, command)| matches!(command, Command::Note(Note::StageBegan { .. }))));
     }
 
     #[test]

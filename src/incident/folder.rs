@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
 
 /// How deep a hook may nest folders in its own.
 const DEEPEST: u32 = 16;
@@ -143,6 +143,14 @@ impl Folder {
     /// As renameat(2).
     pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         Ok(renameat(&self.descriptor, from, &self.descriptor, to)?)
+    }
+
+    /// Gives a file another name as well.
+    ///
+    /// # Errors
+    /// As linkat(2): EEXIST where there is something under that name.
+    pub fn link(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(linkat(&self.descriptor, from, &self.descriptor, to, AtFlags::empty())?)
     }
 
     /// Removes a file.

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 
 use super::SCHEMA;
+use crate::recorder::ending::Obituary;
 use crate::units::{Rate, Size, Span};
 
 /// What Kubernetes keeps of a termination message.
@@ -355,16 +356,18 @@ pub fn digest_in<'a>(record: &'a Map<String, Value>, name: &str, bytes: u64) -> 
     of_file.find(|told| number(told, "bytes") == bytes)?.get("sha256")?.as_str()
 }
 
-/// A record whose run was killed before it could end it: with the end that the next run has found, the artifacts that are
-/// there now, and what the recorder has kept.
-pub fn complete(mut record: Map<String, Value>, entries: &[Value], files: &[Artifact], history: Value) -> String {
+/// A record whose run was killed before it could end it: with what the recorder has that it does not have, the end that the
+/// next run has found, and the artifacts that are there now.
+pub fn complete(mut record: Map<String, Value>, obituary: &Obituary<'_>, files: &[Artifact], history: Value) -> String {
+    let told = record.get("timeline").and_then(Value::as_array);
+    let told = told.into_iter().flatten().filter_map(|entry| entry.get("seconds")?.as_f64()).fold(-1.0, f64::max);
+    let entries = obituary.entries_after(told);
     let words = record.get("app").and_then(|app| app.get("command")?.as_array());
     let path = words.and_then(|words| words.first()?.as_str()).unwrap_or("the app");
     let name = path.rsplit('/').next().unwrap_or(path).replace('\n', " ");
-    let sample = entries.iter().find_map(|entry| entry.get("sample"));
-    let summary = format!("the kernel's OOM killer killed {name}: {}", measure(sample));
-    record.insert("summary".into(), summary.into());
-    record.insert("outcome".into(), "oom-killed".into());
+    let [found, _] = obituary.last_entries();
+    record.insert("summary".into(), obituary.summary(&name, &measure(found.get("sample"))).into());
+    record.insert("outcome".into(), obituary.outcome().into());
     record.insert("last".into(), entries.last().map_or(Value::Null, when));
     record.insert("artifacts".into(), files.iter().map(Artifact::json).collect());
     if let Some(timeline) = record.get_mut("timeline").and_then(Value::as_array_mut) {
@@ -823,11 +826,12 @@ mod tests {
             .collect();
         let course = Course { least: 1 << 20, most: 3 << 20, last: 2 << 20 };
         let sample = Sample { number: 4, looks: 1, usage: course, gauged: Some(course), ..Sample::default() };
-        let pulse = Pulse { since_start: 5000, limit: Some(3 << 20), unix: 1_795_326_301_000, ..Pulse::default() };
+        let (limit, unix) = (Some(3 << 20), 1_795_326_301_000);
+        let pulse = Pulse { since_start: 5000, gauged: 3 << 20, limit, unix, ..Pulse::default() };
         let mut run = whole_header();
         (run["boot_id"], run["started_ms"]) = (json!("b"), json!(1));
         let count = events.len() - 2;
-        let history = History { run, pulse, events, rings: vec![(1, vec![sample])], ..History::default() };
+        let mut history = History { run, pulse, events, rings: vec![(1, vec![sample])], ..History::default() };
         let obituary = Obituary::new(&history, &Now { boot_id: "b".into(), oom_kills: None });
         let mut record = Record::new(&obituary.journal("one"), 0, Vec::new());
         record.remember(super::super::history::of(&history));
@@ -835,13 +839,23 @@ mod tests {
         assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
         assert_eq!(value["timeline"].as_array().unwrap().len(), count + 2);
         assert_eq!(value["history"][0]["points"][0]["gauged"], json!([1 << 20, 3 << 20, 2 << 20]));
-        // The same of a record that was open: what it says of the end, and the newer history.
+        // The same of a record that was open: what had happened since it was written (regression test: that was left out), the
+        // end, and the newer history.
         let Value::Object(mut open) = value else { panic!("no object") };
         open.insert("history".into(), Value::Null);
-        let completed = complete(open, &obituary.last_entries(), &[], super::super::history::of(&history));
+        open["timeline"].as_array_mut().unwrap().truncate(count);
+        let later = Event { since_start: 4500, stage: Stage::Kill, ..Event::new(Kind::StageBegan, [1, 2, 3, 4]) };
+        history.events.push(later);
+        let obituary = Obituary::new(&history, &Now { boot_id: "b".into(), oom_kills: None });
+        let completed = complete(open, &obituary, &[], super::super::history::of(&history));
         let value: Value = serde_json::from_str(&completed).unwrap();
         assert_eq!(crate::incident::schema::faults(&value), Vec::<String>::new());
-        assert_eq!((&value["outcome"], value["timeline"].as_array().unwrap().len()), (&json!("oom-killed"), count + 4));
+        assert_eq!(value["outcome"], "oom-killed");
+        let timeline = value["timeline"].as_array().unwrap();
+        let last: Vec<_> = timeline.iter().skip(count).map(|entry| (&entry["event"], &entry["seconds"])).collect();
+        let all =
+            [("stage-began", 4.5), ("found-by-next-run", 5.0), ("app-exited", 5.0)].map(|(a, b)| (json!(a), json!(b)));
+        assert_eq!(last, all.each_ref().map(|(event, seconds)| (event, seconds)));
         assert!(value["history"].is_array() && value["last"] == "2026-11-22T05:45:06.000Z", "{completed}");
     }
 

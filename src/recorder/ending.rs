@@ -46,7 +46,7 @@ pub enum Ending {
         /// The kernel's counter says so.
         certain: bool,
     },
-    /// The machine was restarted.
+    /// The machine was restarted, then or later.
     Machine,
     /// Somebody else killed it.
     Killed,
@@ -69,8 +69,9 @@ impl Ending {
             room <= limit / NEAR || (room as f64) < pulse.rate * NEAR_SECONDS
         });
         match (is_near, same_boot) {
-            (true, true) => Self::OomKilled { certain: false },
-            (_, false) => Self::Machine,
+            // A machine that was restarted since then says nothing of what had happened before.
+            (true, _) => Self::OomKilled { certain: false },
+            (false, false) => Self::Machine,
             (false, true) => Self::Killed,
         }
     }
@@ -114,7 +115,7 @@ impl<'a> Obituary<'a> {
                     text.push_str(", as far as its last numbers tell");
                 }
             }
-            Ending::Machine => text.push_str(", ended with the machine, which was restarted"),
+            Ending::Machine => text.push_str(", was killed, or ended with the machine, which was restarted"),
             Ending::Killed => text.push_str(", was killed from outside"),
         }
         if !self.is_calm() {
@@ -180,7 +181,7 @@ impl<'a> Obituary<'a> {
         let mut header = self.history.run.clone();
         if let Value::Object(header) = &mut header {
             // What is the recorder's alone.
-            for own in ["started_ms", "boot_id", "pid_namespace"] {
+            for own in ["started_ms", "boot_id", "group"] {
                 header.shift_remove(own);
             }
             header.insert("id".into(), name.into());
@@ -204,6 +205,36 @@ impl<'a> Obituary<'a> {
         let mut entries: Vec<Value> = told.map(|event| event.json(self.unix(event.since_start).unwrap_or(0))).collect();
         entries.extend(self.last_entries());
         entries
+    }
+
+    /// What a record that was written up to so many seconds after the start does not have yet, and the end.
+    pub fn entries_after(&self, seconds: f64) -> Vec<Value> {
+        let mut entries = self.entries();
+        let end = entries.split_off(entries.len().saturating_sub(self.last_entries().len()));
+        // The record has milliseconds.
+        entries.retain(|entry| entry["seconds"].as_f64().is_some_and(|at| at > seconds + 0.0005));
+        entries.extend(end);
+        entries
+    }
+
+    /// What a record is to say of it in one sentence: of this app, which was last seen so.
+    pub fn summary(&self, app: &str, measure: &str) -> String {
+        match self.ending {
+            Ending::OomKilled { .. } => format!("the kernel's OOM killer killed {app}: {measure}"),
+            Ending::Machine => {
+                format!("{app} was killed, or ended with the machine, while its memory was high: {measure}")
+            }
+            Ending::Killed => format!("{app} was killed from outside while its memory was high: {measure}"),
+            Ending::Exited(_) => format!("{app} ended while its memory was high: {measure}"),
+        }
+    }
+
+    /// The same in a word.
+    pub const fn outcome(&self) -> &'static str {
+        match self.ending {
+            Ending::OomKilled { .. } => "oom-killed",
+            Ending::Machine | Ending::Killed | Ending::Exited(_) => "exited",
+        }
     }
 
     /// The end.
@@ -288,7 +319,8 @@ mod tests {
             (&calm, now("other", 1), Ending::Machine),
             (&near, now("b", 0), Ending::OomKilled { certain: false }),
             (&near, Now { boot_id: "b".into(), oom_kills: None }, Ending::OomKilled { certain: false }),
-            (&near, now("other", 0), Ending::Machine),
+            // Killed in the night, and the machine was restarted before the next run.
+            (&near, now("other", 0), Ending::OomKilled { certain: false }),
             (&fast, now("b", 0), Ending::OomKilled { certain: false }),
         ] {
             assert_eq!(Ending::of(history, &now), ending, "{:?}", history.pulse);

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, Flock, FlockArg, PosixFadviseAdvice, fallocate, posix_fadvise};
@@ -18,8 +19,14 @@ use crate::sys::map;
 /// The first one's name; the others have a number.
 const NAME: &str = "recorder";
 
+/// What the names of those begin with, after [`NAME`], that are being made.
+const UNFINISHED: &str = ".new-";
+
+/// One that is older than this has been left by a worker that was killed; it takes some milliseconds.
+const LEFT: Duration = Duration::from_secs(60);
+
 /// How many runs can record in one folder at the same time.
-const MOST: u32 = 9;
+const MOST: u8 = 9;
 
 /// How often a file is looked at again that somebody has put aside in between.
 const TRIES: u32 = 5;
@@ -50,6 +57,7 @@ pub struct Store {
 #[derive(Debug)]
 pub struct Place<'a> {
     store: &'a Store,
+    number: u8,
     name: String,
     /// The lock of the last run's file: as long as it is held nobody else takes the name.
     last: Option<Flock<File>>,
@@ -61,7 +69,20 @@ impl Store {
     /// # Errors
     /// Where that cannot be opened or made.
     pub fn open(dir: &Path) -> Result<Self, String> {
-        Ok(Self { folder: Folder::base(dir).map_err(|error| error.to_string())? })
+        let this = Self { folder: Folder::base(dir).map_err(|error| error.to_string())? };
+        this.tidy();
+        Ok(this)
+    }
+
+    /// What was never finished goes.
+    fn tidy(&self) {
+        for (name, _) in self.folder.files() {
+            let is_unfinished = name.strip_prefix(NAME).is_some_and(|rest| rest.starts_with(UNFINISHED));
+            let age = || self.folder.modified(&name).and_then(|time| time.elapsed().ok());
+            if is_unfinished && age().is_some_and(|age| age > LEFT) {
+                let _ = self.folder.remove(&name);
+            }
+        }
     }
 
     /// Finds a place, and what is left there of the last run.
@@ -70,18 +91,19 @@ impl Store {
     /// Where there is none: whole sentences.
     pub fn find(&self) -> Result<(Place<'_>, Last), String> {
         (1..=MOST)
-            .find_map(|number| self.try_place(&name(number)).transpose())
+            .find_map(|number| self.try_place(number).transpose())
             .unwrap_or_else(|| Err(format!("{MOST} others record in {}", self.folder.path().display())))
     }
 
     /// `None`: somebody else records there.
-    fn try_place(&self, name: &str) -> Result<Option<(Place<'_>, Last)>, String> {
+    fn try_place(&self, number: u8) -> Result<Option<(Place<'_>, Last)>, String> {
+        let name = &name(number);
         let complain = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", self.path(name));
         for _ in 0..TRIES {
             let file = match self.folder.open_to_write(name) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let place = Place { store: self, name: name.to_owned(), last: None };
+                    let place = Place { store: self, number, name: name.to_owned(), last: None };
                     return Ok(Some((place, Last::None)));
                 }
                 Err(error) => return Err(complain(&error)),
@@ -106,7 +128,7 @@ impl Store {
                 }
                 Err(why) => Last::Refused(format!("cannot read {}: {why}; it is put aside", self.path(name))),
             };
-            return Ok(Some((Place { store: self, name: name.to_owned(), last: Some(file) }, last)));
+            return Ok(Some((Place { store: self, number, name: name.to_owned(), last: Some(file) }, last)));
         }
         Ok(None)
     }
@@ -116,7 +138,7 @@ impl Store {
     }
 }
 
-fn name(number: u32) -> String {
+fn name(number: u8) -> String {
     if number == 1 { NAME.to_owned() } else { format!("{NAME}.{number}") }
 }
 
@@ -126,29 +148,47 @@ impl Place<'_> {
         self.store.path(&self.name)
     }
 
-    /// Whether somebody else records under the usual name.
-    pub fn is_second(&self) -> bool {
-        self.name != NAME
+    /// The how manyth it is of those that record in this folder: 1 for the usual name.
+    pub const fn number(&self) -> u8 {
+        self.number
     }
 
     /// Puts the last run's file aside and makes a new one with this header: all of it on the disk, and locked. The lock belongs
     /// to the open file, not to this process: it lasts as long as any copy of the descriptor is open, unless it is dropped.
     ///
+    /// Nobody sees a file under the name that is not whole and locked: it is made under another one.
+    ///
     /// # Errors
-    /// ENOSPC and what else may be wrong with a disk; EEXIST where somebody else was faster.
+    /// ENOSPC and what else may be wrong with a disk; EEXIST where somebody else was faster, who has the name now.
     pub fn make(self, layout: &Layout, header: &[u8], is_refused: bool) -> io::Result<Flock<File>> {
         let folder = &self.store.folder;
+        // Containers that share the folder may have the same process numbers, but not the same moment.
+        let moment = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let unfinished = format!("{NAME}{UNFINISHED}{moment}");
+        let file = folder.create_shared(&unfinished)?;
+        let made = self.fill_and_name(&unfinished, file, layout, header, is_refused);
+        let _ = folder.remove(&unfinished);
+        made
+    }
+
+    fn fill_and_name(
+        &self,
+        unfinished: &str,
+        file: File,
+        layout: &Layout,
+        header: &[u8],
+        is_refused: bool,
+    ) -> io::Result<Flock<File>> {
+        let folder = &self.store.folder;
+        let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+        fill(&file, layout, header)?;
         if self.last.is_some() {
             let aside = format!("{}.{}", self.name, if is_refused { "refused" } else { "previous" });
             folder.rename(&self.name, &aside)?;
         }
-        let file = folder.create_shared(&self.name)?;
-        let made = fill(&file, layout, header)
-            .and_then(|()| Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into()));
-        if made.is_err() {
-            let _ = folder.remove(&self.name);
-        }
-        made
+        // Not renamed: that would put an end to somebody else's who was faster.
+        folder.link(unfinished, &self.name)?;
+        Ok(file)
     }
 }
 
@@ -189,13 +229,67 @@ pub fn in_memory(layout: &Layout, header: &[u8]) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
 
     const LAYOUT: u64 = 64 << 10;
 
-    fn make(place: Place<'_>) -> Flock<File> {
+    fn try_make(place: Place<'_>) -> io::Result<Flock<File>> {
         let layout = Layout::of(LAYOUT);
-        place.make(&layout, &layout.header("{}").unwrap(), false).unwrap()
+        place.make(&layout, &layout.header("{}").unwrap(), false)
+    }
+
+    fn make(place: Place<'_>) -> Flock<File> {
+        try_make(place).unwrap()
+    }
+
+    /// Regression test: whoever came a moment later found a file that was not whole yet and not locked, and put it aside; and
+    /// whoever could not have the name removed what was under it.
+    #[test]
+    fn of_many_that_start_at_the_same_moment_none_loses_anything() {
+        const STARTERS: usize = 6;
+        let top = tempfile::tempdir().unwrap();
+        let barrier = Barrier::new(STARTERS);
+        let start = || {
+            barrier.wait();
+            let store = Store::open(top.path()).unwrap();
+            loop {
+                let (place, last) = store.find().unwrap();
+                assert!(!matches!(last, Last::Refused(_)), "{last:?}");
+                match try_make(place) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    made => return made.unwrap(),
+                }
+            }
+        };
+        let store = Store::open(top.path()).unwrap();
+        for _round in 0..10 {
+            let made: Vec<_> = std::thread::scope(|scope| {
+                let starters: Vec<_> = (0..STARTERS).map(|_| scope.spawn(start)).collect();
+                starters.into_iter().map(|starter| starter.join().unwrap()).collect()
+            });
+            let mut inodes: Vec<_> = made.iter().map(|file| fstat(&**file).unwrap().st_ino).collect();
+            let named = |number| store.folder.inode(&name(number)).map(|(_, inode)| inode);
+            let mut found: Vec<_> = (1..=MOST).filter_map(named).collect();
+            (inodes.sort_unstable(), found.sort_unstable());
+            assert_eq!(inodes.iter().filter(|inode| found.contains(inode)).count(), STARTERS, "{inodes:?} {found:?}");
+            assert!(store.folder.files().iter().all(|(name, _)| !name.contains(UNFINISHED)));
+        }
+    }
+
+    #[test]
+    fn what_somebody_is_making_is_left_alone_and_what_was_left_unfinished_goes() {
+        let top = tempfile::tempdir().unwrap();
+        let file = |name: &str, age: u64| {
+            let file = File::create(top.path().join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        };
+        file("recorder.new-1", 3600);
+        file("recorder.new-2", 1);
+        file("recorder.newest", 3600);
+        let names: Vec<_> = Store::open(top.path()).unwrap().folder.files().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["recorder.new-2", "recorder.newest"]);
     }
 
     #[test]
@@ -203,15 +297,15 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let store = Store::open(&top.path().join("memini")).unwrap();
         let (place, last) = store.find().unwrap();
-        assert!(matches!(last, Last::None) && !place.is_second());
+        assert!(matches!(last, Last::None) && place.number() == 1);
         let first = make(place);
         let (place, last) = store.find().unwrap();
-        assert!(matches!(last, Last::None) && place.is_second(), "{last:?}");
+        assert!(matches!(last, Last::None) && place.number() == 2, "{last:?}");
         assert!(place.path().ends_with("/recorder.2"));
         let second = make(place);
         drop(first);
         let (place, last) = store.find().unwrap();
-        assert!(matches!(last, Last::Run(..)) && !place.is_second(), "{last:?}");
+        assert!(matches!(last, Last::Run(..)) && place.number() == 1, "{last:?}");
         // As long as that is looked at, nobody else does.
         assert!(store.find().unwrap().0.path().ends_with("/recorder.3"));
         let third = make(place);

@@ -75,7 +75,8 @@ impl Cursor {
         let next = self.at.saturating_add(PAGE);
         let next = if next < end { next } else { self.start };
         if page != self.page {
-            if self.page != 0 {
+            // The pulse stands on the page of the first events, and is written to at each look.
+            if self.page != 0 && self.page != PULSE / PAGE {
                 map.release(self.page.saturating_mul(PAGE));
             }
             self.page = page;
@@ -285,6 +286,8 @@ fn write(map: &[AtomicU32], start: usize, words: usize, content: &[u32]) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
     use std::hint::black_box;
     use std::time::Instant;
 
@@ -301,6 +304,46 @@ mod tests {
         file.set_len(layout.bytes).unwrap();
         let map = SharedWords::map(file.into(), usize::try_from(layout.bytes).unwrap()).unwrap();
         Writer::new(map, &layout)
+    }
+
+    /// Knows which pages were let go of.
+    struct Watched {
+        words: Vec<AtomicU32>,
+        released: RefCell<BTreeSet<usize>>,
+    }
+
+    impl Deref for Watched {
+        type Target = [AtomicU32];
+
+        fn deref(&self) -> &[AtomicU32] {
+            &self.words
+        }
+    }
+
+    impl Pages for Watched {
+        fn expect(&self, _: usize) {}
+
+        fn touch(&self, _: usize) {}
+
+        fn release(&self, word: usize) {
+            self.released.borrow_mut().insert(word / PAGE);
+        }
+    }
+
+    /// Regression test: it went with the first events.
+    #[test]
+    fn the_page_of_the_pulse_is_never_let_go_of() {
+        let layout = Layout::of(USUAL);
+        let words = (0..layout.bytes / 4).map(|_| AtomicU32::new(0)).collect();
+        let mut writer = Writer::new(Watched { words, released: RefCell::default() }, &layout);
+        for number in 0..1000 {
+            let now = Duration::from_secs(number);
+            writer.look(now, &glimpse(number), None);
+            writer.event(now, signal(number));
+            writer.keep_up();
+        }
+        let released = writer.map().released.borrow();
+        assert!(released.len() > 3 && !released.contains(&(PULSE / PAGE)), "{released:?}");
     }
 
     fn glimpse(number: u64) -> Glimpse {

@@ -526,6 +526,7 @@ impl Supervisor {
             Role::Unrecord => {}
             Role::Recorder => {
                 self.recorder.made();
+                self.recording.placed(self.recorder.place());
                 // The next look may be a second away.
                 self.pending.push_back(Pending::Read(Depth::Full));
                 // An incident may have been opened before.

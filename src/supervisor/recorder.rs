@@ -45,6 +45,8 @@ pub struct Recorder {
     state: State,
     layout: Layout,
     told_time: Option<Moment>,
+    /// Which of those it is that record in this folder; 0: nobody knows.
+    place: u8,
     /// What has happened before the file was there, in order.
     early: [Option<(Moment, Event)>; EARLY],
 }
@@ -54,7 +56,7 @@ impl Recorder {
     pub fn new(config: &Config, watches: bool) -> Self {
         let bytes = config.recorder.filter(|_| watches);
         let state = bytes.map_or(State::Off, |_| State::Due(Moment::default().after(HEAD_START)));
-        Self { state, layout: Layout::of(bytes.unwrap_or(0)), told_time: None, early: [None; EARLY] }
+        Self { state, layout: Layout::of(bytes.unwrap_or(0)), told_time: None, place: 0, early: [None; EARLY] }
     }
 
     /// When its worker is to be started.
@@ -93,7 +95,8 @@ impl Recorder {
     pub fn made(&mut self) {
         let State::Asked(ours) = std::mem::replace(&mut self.state, State::Off) else { return };
         match self.open(&ours) {
-            Ok(writer) => {
+            Ok((writer, place)) => {
+                self.place = place;
                 self.state = State::On(Box::new(writer));
                 // The stage that has begun meanwhile would never be told otherwise.
                 for (then, event) in std::mem::take(&mut self.early).into_iter().flatten() {
@@ -105,12 +108,12 @@ impl Recorder {
         }
     }
 
-    fn open(&self, ours: &UnixStream) -> io::Result<Writer<SharedWords>> {
-        let descriptor = socket::receive_descriptor(ours)?;
+    fn open(&self, ours: &UnixStream) -> io::Result<(Writer<SharedWords>, u8)> {
+        let (descriptor, place) = socket::receive_descriptor(ours)?;
         let bytes = usize::try_from(self.layout.bytes).map_err(io::Error::other)?;
         let mut map = SharedWords::map(descriptor, bytes)?;
         map.watch_over()?;
-        Ok(Writer::new(map, &self.layout))
+        Ok((Writer::new(map, &self.layout), place))
     }
 
     fn writer(&mut self) -> Option<&mut Writer<SharedWords>> {
@@ -118,6 +121,11 @@ impl Recorder {
             State::On(writer) => Some(writer),
             _ => None,
         }
+    }
+
+    /// Which of those this one is that record in its folder at the same time, from 1 on; 0 as long as there is no file.
+    pub const fn place(&self) -> u8 {
+        self.place
     }
 
     /// The file, for who wants to read it; `None` if nothing is recorded.

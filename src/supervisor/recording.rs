@@ -104,6 +104,7 @@ struct Open {
 pub struct Recording {
     header: serde_json::Value,
     hostname: String,
+    place: u8,
     count: u32,
     open: Option<Open>,
     /// Incidents that are over and have still to be written down for the last time.
@@ -126,6 +127,7 @@ impl Recording {
         Self {
             header,
             hostname,
+            place: 0,
             count: 0,
             open: None,
             over: VecDeque::with_capacity(MOST_WAITING),
@@ -148,6 +150,11 @@ impl Recording {
             words.truncate(MOST_RECORDED_WORDS);
         }
         run.to_string()
+    }
+
+    /// Which of those this run is that record in the folder at the same time.
+    pub const fn placed(&mut self, place: u8) {
+        self.place = place;
     }
 
     /// The name of the open incident's folder.
@@ -174,7 +181,7 @@ impl Recording {
             log::warn!("{MOST_INCIDENTS} incidents were recorded in this run; further ones are in this log only");
         }
         self.count = self.count.saturating_add(1);
-        let name = incident::name(SystemTime::now(), &self.hostname, self.count);
+        let name = incident::name(SystemTime::now(), &self.hostname, self.place, self.count);
         if let Some(header) = self.header.as_object_mut() {
             header.insert("id".into(), name.clone().into());
         }

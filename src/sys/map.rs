@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use super::mask;
+use super::{mask, memory};
 
 const PAGE: usize = 4096;
 const WORD: usize = size_of::<AtomicU32>();
@@ -91,14 +91,12 @@ impl SharedWords {
         }
     }
 
-    /// Lets this word's page go: it stays in the file, and costs this process nothing any more.
+    /// Lets this word's page go: it stays in the file, and costs this process nothing any more. If it was locked, it will be again
+    /// with the next store.
     pub fn release(&self, word: usize) {
         if let Some(start) = self.page(word) {
-            // A page that is locked cannot be let go.
-            // SAFETY: the page lies in our own map.
-            unsafe { libc::munlock(start.cast(), PAGE) };
+            memory::let_go(start.addr(), start.addr().saturating_add(PAGE));
         }
-        self.advise(word, libc::MADV_DONTNEED);
     }
 
     fn advise(&self, word: usize, advice: libc::c_int) {
@@ -227,6 +225,34 @@ mod tests {
         map.touch(3072);
         map.release(usize::MAX);
         assert_eq!(map.len(), 3072);
+    }
+
+    /// Regression test: a page that was let go was not locked any more when the ring came round to it.
+    #[test]
+    fn what_was_locked_is_locked_again_when_it_is_written_to() {
+        let file = file(3 * 4096);
+        let map = SharedWords::map(file.into(), 3 * 4096).unwrap();
+        let start = map.start.as_ptr().addr();
+        // SAFETY: exactly the map's own range.
+        assert_eq!(unsafe { libc::mlock(map.start.as_ptr().cast(), 3 * 4096) }, 0);
+        map.touch(1024);
+        map.release(1024);
+        map.touch(1024);
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut locked = 0;
+        let mut is_ours = false;
+        for line in maps.lines() {
+            if let Some((from, _)) =
+                line.split_once('-').filter(|(from, _)| from.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            {
+                let from = usize::from_str_radix(from, 16).unwrap();
+                is_ours = (start..start + 3 * 4096).contains(&from);
+            }
+            if is_ours && let Some(size) = line.strip_prefix("Locked:") {
+                locked += size.trim().trim_end_matches(" kB").parse::<usize>().unwrap();
+            }
+        }
+        assert_eq!(locked, 12, "{maps}");
     }
 
     /// In one test, as it is one signal of one process.

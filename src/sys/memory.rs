@@ -91,10 +91,10 @@ pub fn release_program() {
         let (first, end) = (start & !(PAGE - 1), start.wrapping_add(length));
         let mut from = first;
         for keep in kept.iter().filter(|keep| (first..end).contains(&keep.start)) {
-            release_part(from, keep.start);
+            let_go(from, keep.start);
             from = keep.end;
         }
-        release_part(from, end);
+        let_go(from, end);
     }
     for address in kept.into_iter().flat_map(|keep| keep.step_by(PAGE)) {
         let place: *const u8 = std::ptr::with_exposed_provenance(address);
@@ -103,11 +103,12 @@ pub fn release_program() {
     }
 }
 
-/// Gives back a part of a segment that nobody can write to.
-fn release_part(start: usize, end: usize) {
+/// Gives back whole pages of a file that nobody can write to, or that are shared with the file. What was locked is locked again
+/// as soon as it is touched.
+pub(super) fn let_go(start: usize, end: usize) {
     let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else { return };
     let place: *mut libc::c_void = std::ptr::without_provenance_mut(start);
-    // SAFETY: nobody can write to it: what is given back is read from the file when it is needed.
+    // SAFETY: what is given back stands in the file, from which it comes back when it is needed.
     unsafe {
         if libc::madvise(place, length, MADV_DONTNEED_LOCKED) == 0
             || libc::madvise(place, length, libc::MADV_DONTNEED) == 0

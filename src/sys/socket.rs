@@ -79,12 +79,12 @@ pub fn peer(stream: &UnixStream) -> io::Result<(i32, u32)> {
 #[repr(C, align(8))]
 struct Beside([u8; 64]);
 
-/// Sends a descriptor, of which the receiver gets a copy.
+/// Sends a descriptor, of which the receiver gets a copy, and a number.
 ///
 /// # Errors
 /// EAGAIN if there is no room for it; EPIPE.
-pub fn send_descriptor(stream: &UnixStream, descriptor: BorrowedFd<'_>) -> io::Result<()> {
-    let mut byte = 0_u8;
+pub fn send_descriptor(stream: &UnixStream, descriptor: BorrowedFd<'_>, number: u8) -> io::Result<()> {
+    let mut byte = number;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let mut beside = Beside([0; 64]);
     // SAFETY: `beside` is larger than CMSG_SPACE of one descriptor on every platform, and aligned; everything that the message
@@ -105,11 +105,11 @@ pub fn send_descriptor(stream: &UnixStream, descriptor: BorrowedFd<'_>) -> io::R
     if sent == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Takes a descriptor that was sent, without waiting; it is close-on-exec.
+/// Takes a descriptor that was sent, and the number, without waiting; it is close-on-exec.
 ///
 /// # Errors
 /// EAGAIN if there is none; UnexpectedEof where the sender has gone without having sent one.
-pub fn receive_descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
+pub fn receive_descriptor(stream: &UnixStream) -> io::Result<(OwnedFd, u8)> {
     let mut byte = 0_u8;
     let mut part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     let mut beside = Beside([0; 64]);
@@ -133,7 +133,8 @@ pub fn receive_descriptor(stream: &UnixStream) -> io::Result<OwnedFd> {
         if !is_one {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        Ok(OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<libc::c_int>().read_unaligned()))
+        let descriptor = OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<libc::c_int>().read_unaligned());
+        Ok((descriptor, byte))
     }
 }
 
@@ -160,8 +161,10 @@ mod tests {
         let (one, other) = UnixStream::pair().unwrap();
         assert_eq!(receive_descriptor(&other).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         let file = tempfile::tempfile().unwrap();
-        send_descriptor(&one, file.as_fd()).unwrap();
-        let copy = std::fs::File::from(receive_descriptor(&other).unwrap());
+        send_descriptor(&one, file.as_fd(), 7).unwrap();
+        let (copy, number) = receive_descriptor(&other).unwrap();
+        assert_eq!(number, 7);
+        let copy = std::fs::File::from(copy);
         copy.set_len(7).unwrap();
         assert_eq!(file.metadata().unwrap().len(), 7);
         drop(one);

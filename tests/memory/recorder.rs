@@ -112,6 +112,47 @@ fn a_run_that_somebody_killed_or_that_ended_is_told_of_and_makes_no_incident() {
     assert_eq!(names, ["recorder", "recorder.previous"]);
 }
 
+/// Regression test: the record stayed open for ever.
+#[test]
+fn an_incident_in_which_somebody_killed_the_run_is_ended_by_the_next_one() {
+    let group = Group::new("recorder-cut", 200);
+    let place = Place::new();
+    let mut session = place.start(&group, "recorder");
+    session.tell("to 170");
+    session.sees("capture: memory is at ");
+    wait_until("a record", || Incident::all(&place.dir()).len() == 1);
+    session.tell("to 130");
+    session.sees("capture is over, ");
+    kill_all(&group, session);
+    assert_eq!(Incident::only(&place.dir()).json["outcome"], "open");
+    let session = place.start(&group, "recorder");
+    let line = session.sees("the last run of ");
+    assert!(line.contains("was killed from outside, ") && line.contains("what is left of it is in "), "{line}");
+    session.finish().assert_code(0);
+    let incident = Incident::only(&place.dir());
+    assert_eq!(incident.json["outcome"], "exited");
+    let summary = incident.json["summary"].as_str().unwrap();
+    assert!(summary.contains(" was killed from outside while its memory was high: "), "{summary}");
+}
+
+/// Regression test: they put one another's recorder aside.
+#[test]
+fn two_that_start_at_the_same_moment_in_one_folder_do_not_disturb_one_another() {
+    let (one, other) = (Group::new("recorder-twin", 64), Group::new("recorder-twins", 64));
+    for _round in 0..5 {
+        let place = Place::new();
+        let twins = [&one, &other].map(|group| place.memini(group).app(&[]).start());
+        for name in ["recorder", "recorder.2"] {
+            let path = place.dir().join(name);
+            wait_until("a recorder", || path.exists());
+            records(&path);
+        }
+        for twin in twins {
+            twin.finish().assert_code(0).assert_silent("the last run").assert_silent("the recorder is in memory");
+        }
+    }
+}
+
 #[test]
 fn two_in_one_folder_do_not_disturb_one_another() {
     let (one, other) = (Group::new("recorder-one", 64), Group::new("recorder-other", 64));

@@ -88,7 +88,7 @@ fn told_ending(ending: Ending, sentence: &str) -> Value {
     let (how, code, certain) = match ending {
         Ending::Exited(code) => ("exited", Some(code), true),
         Ending::OomKilled { certain } => ("oom-killed", None, certain),
-        Ending::Machine => ("machine-restarted", None, true),
+        Ending::Machine => ("machine-restarted", None, false),
         Ending::Killed => ("killed", None, true),
     };
     json!({"how": how, "exit_code": code, "certain": certain, "text": plain(sentence)})

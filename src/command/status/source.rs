@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::geteuid;
 
+use crate::command::recorder;
 use crate::command::running::{self, Held, Inode, Running};
-use crate::recorder::ending::{Now, Obituary};
+use crate::recorder::ending::Obituary;
 use crate::recorder::reader::{self, History};
 
 use super::picture::State;
@@ -215,7 +216,7 @@ impl Source {
             Some(owner) if owner.goes_on(root) && history.pulse.exit.is_none() => State::Running(Some(owner.pid)),
             None if self.beats && is_fresh(history, now()) => State::Running(None),
             _ => {
-                let obituary = Obituary::new(history, &machine(root, history));
+                let obituary = Obituary::new(history, &recorder::now(root, history));
                 State::Ended(obituary.ending(), obituary.sentence())
             }
         }
@@ -314,15 +315,6 @@ fn is_fresh(history: &History, now: u64) -> bool {
 pub fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(0)
-}
-
-/// What tells how a run ended. The count of kills is that of the own group, so it counts only if that was the run's.
-fn machine(root: &Path, history: &History) -> Now {
-    let boot_id = fs::read_to_string(root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
-    let namespace = fs::read_link(root.join("proc/self/ns/pid")).unwrap_or_default();
-    let is_here = namespace.to_str().is_some_and(|namespace| namespace == history.told("pid_namespace"));
-    let oom_kills = || crate::cgroup::choose::open(root, false).1.first.events.map(|events| events.oom_kill);
-    Now { boot_id: boot_id.trim().to_owned(), oom_kills: if is_here { oom_kills() } else { None } }
 }
 
 #[cfg(test)]
