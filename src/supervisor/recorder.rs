@@ -24,6 +24,9 @@ const HEAD_START: Duration = Duration::from_millis(100);
 /// How often the time of day is written down.
 const TIME_AGAIN: Duration = Duration::from_secs(10);
 
+/// A difference of the time of day that is written down at once.
+const LEAP: Duration = Duration::from_secs(1);
+
 /// How many events are kept that happen before the file is there: an app that fills memory at once climbs the whole ladder.
 const EARLY: usize = 8;
 
@@ -44,7 +47,7 @@ enum State {
 pub struct Recorder {
     state: State,
     layout: Layout,
-    told_time: Option<Moment>,
+    told_time: Option<(Moment, Duration)>,
     /// Which of those it is that record in this folder; 0: nobody knows.
     place: u8,
     /// What has happened before the file was there, in order.
@@ -203,7 +206,12 @@ impl Recorder {
 
     /// What is to be done between two looks.
     pub fn keep_up(&mut self, now: Moment) {
-        let is_time = self.told_time.is_none_or(|told| now.since(told) >= TIME_AGAIN);
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let is_time = self.told_time.is_none_or(|(then, told)| {
+            let passed = now.since(then);
+            // The clock was set, or the machine was suspended, which memini's own clock does not count.
+            passed >= TIME_AGAIN || unix.abs_diff(told.saturating_add(passed)) > LEAP
+        });
         let Some(writer) = self.writer() else { return };
         if writer.map().is_lost() {
             log::warn!(
@@ -214,9 +222,8 @@ impl Recorder {
         }
         writer.keep_up();
         if is_time {
-            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             writer.tell_time(now.since(Moment::default()), u64::try_from(unix.as_millis()).unwrap_or(0));
-            self.told_time = Some(now);
+            self.told_time = Some((now, unix));
         }
     }
 }
