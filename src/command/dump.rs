@@ -210,6 +210,7 @@ impl Wanted<'_> {
             redact: self.heavy.redact,
             cap: self.keeping.artifact.min(free.saturating_sub(reserve)).min(left),
             time: self.heavy.max_pause,
+            reserve,
             start: Some(self.look.process.identity.start),
         };
         let dump = dump::dump(self.look.process.identity.pid, &folder, self.name, wishes)?;

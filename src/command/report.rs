@@ -41,7 +41,7 @@ pub fn report(question: &Question) -> Result<String, String> {
         // As it would be said of any other.
         Err(_) => Story::of(&json).map(|_| Value::Null).map_err(|why| cannot(&why))?,
     };
-    add_digests(&mut incident, &folder);
+    look_at_artifacts(&mut incident, &folder);
     let json = history::print(incident);
     let story = Story::of(&json).map_err(|why| cannot(&why))?;
     Ok(match question.form {
@@ -106,19 +106,24 @@ fn open(path: &Path) -> std::io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is not a file")) }
 }
 
-/// Of artifacts that were too large for that while the incident went on.
-fn add_digests(incident: &mut Value, folder: &Path) {
+/// Says which artifacts were removed since, and adds digests of those that were too large for that while the incident went on.
+fn look_at_artifacts(incident: &mut Value, folder: &Path) {
     let artifacts = incident.get_mut("artifacts").and_then(Value::as_array_mut);
     for artifact in artifacts.into_iter().flatten().filter_map(Value::as_object_mut) {
-        if artifact.get("sha256").is_some_and(Value::is_string) {
-            continue;
-        }
         let name = artifact.get("file").and_then(Value::as_str).and_then(|file| file.strip_prefix("artifacts/"));
         // Nothing that leads out of the folder.
-        let Some(name) = name.filter(|name| !name.contains('/') && !name.ends_with(".partial")) else { continue };
+        let Some(name) = name.filter(|name| !name.contains('/')) else { continue };
         let path = folder.join("artifacts").join(name);
-        let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
-        if let Some(sha256) = Some(path).filter(|_| !is_link).and_then(|path| digest::of(open(&path).ok()?).ok()) {
+        let found = fs::symlink_metadata(&path);
+        if found.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            artifact.insert("missing".into(), true.into());
+            continue;
+        }
+        let is_link = found.is_ok_and(|metadata| metadata.is_symlink());
+        if is_link || name.ends_with(".partial") || artifact.get("sha256").is_some_and(Value::is_string) {
+            continue;
+        }
+        if let Ok(sha256) = open(&path).and_then(digest::of) {
             artifact.insert("sha256".into(), sha256.into());
         }
     }
@@ -209,5 +214,29 @@ mod tests {
         assert!(!place.ask(None).unwrap().contains("SHA-256"), "there is no such file");
         fs::write(folder.join("artifacts/a"), "abc").unwrap();
         assert!(place.ask(None).unwrap().contains("SHA-256 ba7816bf"));
+    }
+
+    #[test]
+    fn a_heap_dump_that_was_removed_since_is_not_recommended() {
+        let place = Place::new();
+        let digest = "0".repeat(64);
+        let dump = format!(r#"{{"file":"artifacts/heap-2-1.hprof.gz","bytes":1,"sha256":"{digest}"}}"#);
+        let artifacts = incident("x").replace(r#"{"file":"artifacts/a","bytes":1}"#, &dump);
+        let folder = place.incident("2026-11-22T05-45-01Z-web-1", &artifacts);
+        let ask =
+            |form| report(&Question { form, which: Some(folder.clone()), dir: place.0.path().to_owned() }).unwrap();
+        for form in [Form::Text, Form::Markdown, Form::Html] {
+            let text = ask(form);
+            let told = (text.contains("ParseHeapDump.sh"), text.contains("not there any more"), text.contains(&digest));
+            assert_eq!(told, (false, true, true), "{text}");
+        }
+        assert!(ask(Form::Json).contains(r#""missing": true"#), "{}", ask(Form::Json));
+        fs::write(folder.join("artifacts/heap-2-1.hprof.gz"), "x").unwrap();
+        for form in [Form::Text, Form::Markdown, Form::Html] {
+            let text = ask(form);
+            let told = (text.matches("ParseHeapDump.sh").count(), text.contains("not there any more"));
+            assert_eq!(told, (2, false), "{text}");
+        }
+        assert!(!ask(Form::Json).contains("missing"));
     }
 }

@@ -39,6 +39,7 @@ struct Dump {
     incident: usize,
     name: String,
     bytes: u64,
+    may_go: bool,
     is_gone: bool,
 }
 
@@ -58,8 +59,9 @@ fn tidy_at(now: SystemTime, dir: &Path, own: &str, keeping: &Keeping, coming: u6
     }
     let mut stock = Stock::of(base.open_folder("incidents")?, own, now);
     stock.keep_so_long(keeping);
-    stock.keep_so_many_dumps(keeping);
+    // Dumps after incidents: one that goes with its incident does not count any more.
     stock.keep_so_many_incidents(keeping);
+    stock.keep_so_many_dumps(keeping);
     stock.keep_so_many_bytes(keeping.total.saturating_sub(coming));
     Ok(Left { bytes: stock.bytes(), complaints: stock.complaints })
 }
@@ -76,30 +78,37 @@ struct Stock {
 impl Stock {
     fn of(incidents: Folder, own: &str, now: SystemTime) -> Self {
         let own_host = host(own);
+        // What is still to come by this clock may be of now by another one.
+        let is_recent =
+            |written: SystemTime| now.duration_since(written).is_ok_and(|ago| ago < MAY_BE_OPEN) || written > now;
         let mut stored: Vec<Stored> = Vec::new();
         let mut dumps = Vec::new();
-        for name in incidents.folders() {
+        let mut names = incidents.folders();
+        names.sort_unstable();
+        for name in names {
             // What somebody else has put there is nothing of ours.
             let Some(owner) = host(&name) else { continue };
             let Ok(folder) = incidents.open_folder(&name) else { continue };
-            let written = folder.modified("incident.json");
-            let recently = written.and_then(|written| now.duration_since(written).ok());
-            let is_open = recently.is_none_or(|ago| ago < MAY_BE_OPEN) && own_host != Some(owner);
-            let may_go = name != own && !is_open;
+            let (is_own, is_ours) = (name == own, own_host == Some(owner));
+            let mut found = dumps_in(&folder);
+            // A dump takes its time, and what is told of it is written after it.
+            let last_dump = found.iter().map(|dump| dump.written).max();
+            let written = folder.modified("incident.json").max(last_dump);
+            let may_go = !is_own && (is_ours || written.is_some_and(|written| !is_recent(written)));
+            for dump in &mut found {
+                dump.incident = stored.len();
+                dump.may_go = (is_own || may_go) && !(dump.is_partial() && is_recent(dump.written));
+            }
+            dumps.append(&mut found);
             let age = began(&name).max(written).and_then(|last| now.duration_since(last).ok()).unwrap_or_default();
             stored.push(Stored { bytes: folder.bytes(), name, folder, age, may_go, is_gone: false });
         }
-        stored.sort_by(|one, other| one.name.cmp(&other.name));
-        for (incident, stored) in stored.iter().enumerate() {
-            let Ok(artifacts) = stored.folder.open_folder("artifacts") else { continue };
-            for (name, bytes) in artifacts.files() {
-                if name.starts_with("heap-") && name.contains(".hprof") {
-                    let written = artifacts.modified(&name).unwrap_or(SystemTime::UNIX_EPOCH);
-                    dumps.push(Dump { written, incident, name, bytes, is_gone: false });
-                }
-            }
-        }
         dumps.sort_by_key(|dump| dump.written);
+        // Whatever others have taken since: the incident that goes on keeps its newest one.
+        let is_own = |dump: &&mut Dump| stored.get(dump.incident).is_some_and(|stored| stored.name == own);
+        if let Some(newest) = dumps.iter_mut().filter(is_own).rfind(|dump| !dump.is_partial()) {
+            newest.may_go = false;
+        }
         Self { incidents, stored, dumps, complaints: Vec::new() }
     }
 
@@ -117,12 +126,20 @@ impl Stock {
         }
     }
 
-    /// The dumps of the open incident count and may go like all others: it may take several.
+    /// Those that are left, by time.
+    fn dumps_left(&self) -> Vec<usize> {
+        let is_left =
+            |dump: &Dump| !dump.is_gone && self.stored.get(dump.incident).is_some_and(|stored| !stored.is_gone);
+        self.dumps.iter().enumerate().filter(|(_, dump)| is_left(dump)).map(|(index, _)| index).collect()
+    }
+
+    /// The dumps of the open incident count and may go like all others, but for its newest: it may take several.
     fn keep_so_many_dumps(&mut self, keeping: &Keeping) {
-        let surplus = self.dumps.len().saturating_sub(keeping.dumps as usize);
+        let left = self.dumps_left();
+        let surplus = left.len().saturating_sub(keeping.dumps as usize);
         // With room for one only, that is the newest.
         let first = usize::from(keeping.dumps > 1);
-        for index in first..first.saturating_add(surplus).min(self.dumps.len()) {
+        for index in left.into_iter().skip(first).take(surplus) {
             self.remove_dump(index);
         }
     }
@@ -139,9 +156,10 @@ impl Stock {
 
     /// Old heap dumps go first, then old incidents as a whole; the first one stays to the end.
     fn keep_so_many_bytes(&mut self, most: u64) {
-        for index in 1..self.dumps.len().saturating_sub(1) {
+        let dumps = self.dumps_left();
+        for index in dumps.iter().take(dumps.len().saturating_sub(1)).skip(1) {
             if self.bytes() > most {
-                self.remove_dump(index);
+                self.remove_dump(*index);
             }
         }
         for index in (1..self.stored.len()).chain([0]) {
@@ -152,7 +170,7 @@ impl Stock {
     }
 
     fn remove_dump(&mut self, index: usize) {
-        let Some(dump) = self.dumps.get_mut(index).filter(|dump| !dump.is_gone) else { return };
+        let Some(dump) = self.dumps.get_mut(index).filter(|dump| dump.may_go && !dump.is_gone) else { return };
         let Some(stored) = self.stored.get_mut(dump.incident).filter(|stored| !stored.is_gone) else { return };
         let removed = stored.folder.open_folder("artifacts").map_err(io::Error::other);
         match removed.and_then(|artifacts| artifacts.remove(&dump.name)) {
@@ -182,6 +200,24 @@ impl Stock {
         }
         stored.is_gone
     }
+}
+
+impl Dump {
+    /// It is being written, or was cut off.
+    fn is_partial(&self) -> bool {
+        self.name.ends_with(".partial")
+    }
+}
+
+fn dumps_in(incident: &Folder) -> Vec<Dump> {
+    let Ok(artifacts) = incident.open_folder("artifacts") else { return Vec::new() };
+    let mut files = artifacts.files();
+    files.retain(|(name, _)| name.starts_with("heap-") && name.contains(".hprof"));
+    let dump = |(name, bytes): (String, u64)| {
+        let written = artifacts.modified(&name).unwrap_or(SystemTime::UNIX_EPOCH);
+        Dump { written, incident: 0, name, bytes, may_go: false, is_gone: false }
+    };
+    files.into_iter().map(dump).collect()
 }
 
 /// Whether a folder of this name is an incident's.
@@ -239,6 +275,11 @@ mod tests {
                 file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(hour * 3600)).unwrap();
             }
             name
+        }
+
+        fn set_written(&self, incident: &str, file: &str, when: SystemTime) {
+            let path = self.dir().join("incidents").join(incident).join(file);
+            std::fs::File::options().write(true).open(path).unwrap().set_modified(when).unwrap();
         }
 
         fn tidy(&self, own: &str, keeping: Keeping, coming: u64) -> Left {
@@ -320,6 +361,80 @@ mod tests {
         assert_eq!(place.left(), (vec![1, 2, 3, 4, 5, 6], vec![1, 5, 6]));
         place.tidy(&own, Keeping { dumps: 1, ..MANY }, 0);
         assert_eq!(place.left().1, [6]);
+    }
+
+    #[test]
+    fn dumps_that_went_with_their_incidents_are_not_counted() {
+        let keeping = Keeping { dumps: 3, age: Some(Duration::from_secs(4 * 3600 + 1800)), ..MANY };
+        for (keeping, incidents, dumps) in [
+            // The first incident has no dump, and the second one, which has the first dump, is too old.
+            (keeping, vec![1, 4, 5, 6], vec![4, 5, 6]),
+            (Keeping { dumps: 2, ..keeping }, vec![1, 4, 5, 6], vec![4, 6]),
+            // Or there are too many incidents.
+            (Keeping { incidents: 4, age: None, ..keeping }, vec![1, 4, 5, 6], vec![4, 5, 6]),
+            // Of too many bytes the first dump that is left is not the one that goes.
+            (Keeping { total: 5 * MIB, ..keeping }, vec![1, 4, 5, 6], vec![4, 6]),
+        ] {
+            let place = Place::new();
+            for (hour, megabytes) in [(1, 0), (2, 2), (4, 2), (5, 2), (6, 2)] {
+                let name = place.incident(hour, "web", megabytes);
+                place.set_written(&name, "incident.json", began(&name).unwrap());
+            }
+            let now = began("2026-11-22T07-00-00Z-web-1").unwrap();
+            let tidied = tidy_at(now, &place.dir(), "2026-11-22T06-00-00Z-web-1", &keeping, 0).unwrap();
+            assert_eq!((place.left(), tidied.complaints), ((incidents, dumps), Vec::new()), "{keeping:?}");
+        }
+    }
+
+    #[test]
+    fn dumps_of_others_stay_for_an_hour_and_what_is_being_written_too() {
+        let now = SystemTime::now();
+        let (lately, before) = (now - Duration::from_secs(60), now - 2 * MAY_BE_OPEN);
+        let least = Keeping { dumps: 1, ..MANY };
+        // Whose it is, when its record and its dump were written to, what the dump is called, and whether it stays: for another's
+        // incident, and for nobody's, as at the start.
+        for (host, recorded, written, name, stays) in [
+            ("other", lately, lately, "heap-8-1.hprof.gz", (true, true)),
+            ("other", lately, lately, "heap-8-1.hprof.gz.partial", (true, true)),
+            ("other", lately, before, "heap-8-1.hprof.gz", (true, true)),
+            // It is being written, and will be told of afterwards.
+            ("other", before, lately, "heap-8-1.hprof.gz.partial", (true, true)),
+            ("other", before, before, "heap-8-1.hprof.gz", (false, false)),
+            ("other", before, before, "heap-8-1.hprof.gz.partial", (false, false)),
+            ("web", lately, lately, "heap-8-1.hprof.gz", (false, true)),
+            ("web", lately, lately, "heap-8-1.hprof.gz.partial", (true, true)),
+            ("web", before, before, "heap-8-1.hprof.gz.partial", (false, false)),
+        ] {
+            for (own, stays) in [("2026-11-22T04-00-00Z-web-1", stays.0), ("", stays.1)] {
+                let place = Place::new();
+                let first = place.incident(1, "third", 1);
+                let incident = place.incident(2, host, 0);
+                let dump = place.dir().join("incidents").join(&incident).join("artifacts").join(name);
+                std::fs::write(&dump, "dump").unwrap();
+                place.set_written(&incident, &format!("artifacts/{name}"), written);
+                place.set_written(&incident, "incident.json", recorded);
+                let newest = place.incident(4, "web", 1);
+                for name in [&first, &newest] {
+                    place.set_written(name, "incident.json", before);
+                }
+                place.set_written(&newest, "artifacts/heap-7-1.hprof.gz", now);
+                let mut stock =
+                    Stock::of(Folder::base(&place.dir()).unwrap().open_folder("incidents").unwrap(), own, now);
+                stock.keep_so_many_dumps(&least);
+                assert_eq!(dump.exists(), stays, "{host} {name} {own:?} {recorded:?} {written:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_open_incident_keeps_its_newest_dump_whatever_others_have_taken_since() {
+        let place = Place::new();
+        let own = place.incident(1, "web", 1);
+        for hour in 2..=6 {
+            place.incident(hour, "other", 1);
+        }
+        place.tidy(&own, Keeping { dumps: 1, total: 2 * MIB, ..MANY }, 0);
+        assert_eq!(place.left(), (vec![1, 2, 3, 4, 5, 6], vec![1, 2, 3, 4, 5, 6]));
     }
 
     #[test]

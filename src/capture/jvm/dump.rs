@@ -63,13 +63,15 @@ pub struct Wishes {
     /// The dump is cut off after so long a time; the JVM stands still meanwhile. One that writes to its own disk goes on
     /// to the end all the same.
     pub time: Duration,
+    /// So much of the disk that a JVM writes to by itself stays free. Bytes.
+    pub reserve: u64,
     /// When the process that is meant has started; `None`: it is the one that has the number now.
     pub start: Option<u64>,
 }
 
 impl Default for Wishes {
     fn default() -> Self {
-        Self { live: false, redact: false, cap: 1 << 30, time: Duration::from_secs(60), start: None }
+        Self { live: false, redact: false, cap: 1 << 30, time: Duration::from_secs(60), reserve: 0, start: None }
     }
 }
 
@@ -205,6 +207,17 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Opens the file that the JVM writes, if it is there, and takes its name away: nobody finds it any more, and it is gone when
+    /// both have closed it, even if memini is killed. The JVM keeps it open to its end.
+    fn seize(&self) -> nix::Result<File> {
+        let _as_target = self.jvm.guise().map_err(|_| Errno::EPERM)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let file = openat(&*self.folder, "heap", flags, Mode::empty())?;
+        // If it cannot be, it goes with the folder.
+        let _ = unlinkat(&*self.folder, "heap", UnlinkatFlags::NoRemoveDir);
+        Ok(File::from(file))
+    }
+
     /// Removes what a memini that was killed has left, and lets a JVM go on that still waits to open a FIFO there.
     fn clear(jvm: &'a Jvm) {
         let Ok(_as_target) = jvm.guise() else { return };
@@ -224,6 +237,12 @@ impl<'a> Place<'a> {
             }
         }
     }
+}
+
+/// Removes what a memini that was killed has left in the JVM's /tmp. To be done at each look: such a file may take the room without
+/// which there is no next dump.
+pub(super) fn clear(jvm: &Jvm) {
+    Place::clear(jvm);
 }
 
 /// So long after the last change in it, a folder that nobody has locked was left.
@@ -691,24 +710,25 @@ fn by_disk(
     let heap = Heap::parse(&jvm.command("GC.heap_info").unwrap_or_default());
     let needed = heap.used.unwrap_or(jvm.status().resident).saturating_mul(3).wrapping_div(2).saturating_add(BESIDES);
     let free = system.blocks_available().saturating_mul(u64::try_from(system.block_size()).unwrap_or(0));
-    if free < needed {
-        let (free, needed) = (Size(free), Size(needed));
-        return Err(cannot(pid, &format!("it can only dump to disk, and its /tmp has {free} free of {needed} needed")));
+    if free < needed.saturating_add(wishes.reserve) {
+        let (free, needed, reserve) = (Size(free), Size(needed), Size(wishes.reserve));
+        let told = format!("{needed} are needed, and {reserve} are to stay free (--keep-free)");
+        return Err(cannot(pid, &format!("it can only dump to disk, and its /tmp has {free} free: {told}")));
     }
     let mut answer = jvm.ask("jcmd", [&request(place, wishes.live, false), "", ""])?;
     let asked = answer.asked();
+    let mut seized = None;
     while !answer.ends_within(GLANCE) && end.left().is_some() {
-        give_back(place);
+        seized = seized.or_else(|| place.seize().ok());
+        if let Some(raw) = &seized {
+            // The pages of the growing file.
+            let _ = pages::let_go(raw.as_fd(), 0, 0);
+        }
     }
     let pause = asked.elapsed();
     let told = Told::new(answer.text());
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let opened = {
-        let _as_target = jvm.guise()?;
-        openat(&*place.folder, "heap", flags, Mode::empty())
-    };
-    let mut raw = match opened {
-        Ok(raw) => File::from(raw),
+    let mut raw = match seized.map_or_else(|| place.seize(), Ok) {
+        Ok(raw) => raw,
         Err(Errno::ENOENT) => return Err(cannot(pid, &format!("it writes no dump but says {}", told.said))),
         Err(error) => return Err(lost(jvm, &error.into())),
     };
@@ -738,13 +758,4 @@ fn by_disk(
     }
     let whole = told.success && scan.is_between_records();
     keeper.end(cut, &told, whole, pause).map_err(|error| lost(jvm, &error))
-}
-
-/// Lets the pages of the growing file go.
-fn give_back(place: &Place<'_>) {
-    let Ok(_as_target) = place.jvm.guise() else { return };
-    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    if let Ok(file) = openat(&*place.folder, "heap", flags, Mode::empty()) {
-        let _ = pages::let_go(file.as_fd(), 0, 0);
-    }
 }

@@ -44,6 +44,7 @@ impl Default for Limits {
 /// [`Refusal::NotMine`] for another kind of process, [`Refusal::Cannot`] with cause and consequence.
 pub fn census(pid: i32, limits: Limits) -> Result<Census, Refusal> {
     let jvm = Jvm::attach(pid, limits.start, Deadline::after(limits.time))?;
+    super::dump::clear(&jvm);
     census_of(&jvm, limits)
 }
 

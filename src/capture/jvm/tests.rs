@@ -603,10 +603,20 @@ fn a_stopped_jvm_costs_a_deadline_and_leaves_nothing() {
     assert_eq!(count(&census(pid, Limits::default()).unwrap().groups, "Holder$Session"), SESSIONS);
 }
 
+/// The file that a JVM writes its dump to by itself, with its path and ` (deleted)` if it has no name any more.
+fn own_file(pid: i32) -> Option<String> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let mut paths = files.filter_map(|file| std::fs::read_link(file.path()).ok()?.into_os_string().into_string().ok());
+    paths.find(|path| path.contains("/.memini-") && path.contains("/heap"))
+}
+
 /// Waits until a dump of this process is on its way: in memini's file, or in the one that the JVM itself writes.
-fn wait_until_dumping(runtime: &Runtime, output: &Output) {
+fn wait_until_dumping(runtime: &Runtime, output: &Output, pid: i32) {
     let began = Instant::now();
     loop {
+        if own_file(pid).is_some() {
+            return;
+        }
         let places = std::fs::read_dir(runtime.root().join("tmp")).unwrap().flatten();
         let places = places.filter(|entry| entry.file_name().to_string_lossy().starts_with(".memini-"));
         let mut files =
@@ -631,7 +641,7 @@ fn a_jvm_that_dies_in_the_middle_is_an_end_and_no_hang() {
         let began = Instant::now();
         let result = std::thread::scope(|scope| {
             let taken = scope.spawn(|| dump(pid, &output.folder, "heap.hprof.gz", Wishes::default()));
-            wait_until_dumping(&runtime, &output);
+            wait_until_dumping(&runtime, &output, pid);
             session.signal(Signal::KILL);
             taken.join().unwrap()
         });
@@ -664,18 +674,29 @@ fn a_memini_that_is_killed_in_the_middle_leaves_a_jvm_that_works() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        wait_until_dumping(&runtime, &output);
+        wait_until_dumping(&runtime, &output, pid);
+        let is_nameless = || own_file(pid).is_some_and(|path| path.ends_with(" (deleted)"));
+        let is_kept = || output.file().with_extension("gz.partial").metadata().is_ok_and(|file| file.len() > 0);
+        let began = Instant::now();
+        while runtime.insists_on_disk() && !is_nameless() && !is_kept() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::yield_now();
+        }
         other.kill().unwrap();
         other.wait().unwrap();
         session.works();
 
-        // What is left goes with the next dump, once nobody can be on the way to using it.
         let tmp = runtime.root().join("tmp");
         let places = || {
             let names = std::fs::read_dir(&tmp).unwrap().flatten();
             names.filter(|entry| entry.file_name().to_string_lossy().starts_with(".memini-")).map(|entry| entry.path())
         };
-        // From JDK 22 on the JVM still tidies up in there when it works again, which makes it new: then it is for the dump after that.
+        // The whole heap, which nobody would come for.
+        let left = || places().map(|place| place.join("heap")).find(|file| file.is_file());
+        assert!(!runtime.insists_on_disk() || left().is_none(), "{:?}", left());
+
+        // What is left goes with the next look, once nobody can be on the way to using it.
+        // From JDK 22 on the JVM still tidies up in there when it works again, which makes it new: then it is for the look after that.
         let began = Instant::now();
         loop {
             for place in places() {
@@ -685,12 +706,13 @@ fn a_memini_that_is_killed_in_the_middle_leaves_a_jvm_that_works() {
             for file in [output.file(), output.file().with_extension("gz.partial")] {
                 let _ = std::fs::remove_file(file);
             }
-            assert!(output.dump(pid, Wishes::default()).whole);
+            census(pid, Limits::default()).unwrap();
             if places().count() == 0 {
                 break;
             }
             assert!(began.elapsed() < Duration::from_secs(60), "what is left has not gone");
         }
+        assert!(output.dump(pid, Wishes::default()).whole);
         session.works();
     }
 }
@@ -788,10 +810,12 @@ fn a_jvm_that_has_no_room_for_its_own_dump_is_told() {
         let runtime = Runtime { tmp: Some(disk.path()), ..runtime };
         let mut session = runtime.start(&["-Xmx256m"], &[&SESSIONS.to_string(), "100"]);
         let output = Output::new();
+        let wishes = Wishes { reserve: 200 << 20, ..Wishes::default() };
+        assert_cannot(dump(session.pid(), &output.folder, "heap.hprof.gz", wishes), "200 MiB are to stay free");
         let result = std::thread::scope(|scope| {
             let taken = scope.spawn(|| dump(session.pid(), &output.folder, "heap.hprof.gz", Wishes::default()));
             let began = Instant::now();
-            while !std::fs::read_dir(disk.path()).unwrap().flatten().any(|place| place.path().join("heap").exists()) {
+            while own_file(session.pid()).is_none() {
                 assert!(began.elapsed() < Duration::from_secs(60) && !taken.is_finished());
                 std::thread::yield_now();
             }

@@ -492,7 +492,7 @@ fn artifacts(story: &Story) -> Markup {
                 p.lead { "In the folder of the incident, " code { (story.id) } ". They may hold secrets of the app." }
                 ul.plain.files {
                     @for file in &story.artifacts {
-                        @let opening = open::of(&file.file);
+                        @let opening = open::of_artifact(file);
                         li {
                             h3 { code { (file.file) } }
                             p { (Size(file.bytes)) ", " (opening.what) }

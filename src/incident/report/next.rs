@@ -27,7 +27,8 @@ pub fn steps(story: &Story) -> Vec<Step> {
         }
         None => step("Nobody was looked into: see what was not done, and why.", None),
     }
-    let dump = story.artifacts.iter().find(|file| file.file.ends_with(".hprof.gz") || file.file.ends_with(".hprof"));
+    let mut files = story.artifacts.iter().filter(|file| !file.missing);
+    let dump = files.find(|file| file.file.ends_with(".hprof.gz") || file.file.ends_with(".hprof"));
     if let Some(dump) = dump {
         step(
             "See in the heap dump who refers to them (Eclipse MAT: Leak Suspects):",
@@ -87,5 +88,18 @@ mod tests {
         assert_eq!((codes[0], codes[2]), ("app.cache: dict", "--helpers python"));
         let nothing = super::steps(&Story::of(r#"{"schema":"memini.incident/1"}"#).unwrap());
         assert_eq!(nothing.len(), 1);
+    }
+
+    #[test]
+    fn a_dump_that_is_gone_is_not_to_be_opened() {
+        let named = |artifacts: serde_json::Value| {
+            let incident = json!({"schema": "memini.incident/1", "artifacts": artifacts});
+            let steps = steps(&Story::of(&incident.to_string()).unwrap());
+            steps.into_iter().find(|step| step.text.contains("heap dump")).and_then(|step| step.code)
+        };
+        let gone = json!({"file": "artifacts/heap-2-1.hprof.gz", "missing": true});
+        let there = json!({"file": "artifacts/heap-2-2.hprof.gz", "missing": false});
+        assert_eq!(named(json!([gone])), None);
+        assert!(named(json!([gone, there])).unwrap().contains("heap-2-2"));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::story::Artifact;
+
 /// What can be done with a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Opening {
@@ -16,6 +18,15 @@ pub struct Opening {
 /// One line of Python that lists the suspects of a look.
 const SUSPECTS: &str = "import json,sys; [print(s['growth'], s['what'], s['place'], sep='\\t') for s in \
                         json.load(open(sys.argv[1]))['findings']['suspects']]";
+
+/// Of a file that was looked for in vain.
+const MISSING: &str = "It is not there any more: removed since, as --keep-dumps or --max-total say, or by hand.";
+
+/// What there is to know about a file of an incident.
+pub fn of_artifact(file: &Artifact) -> Opening {
+    let opening = of(&file.file);
+    if file.missing { Opening { how: MISSING, command: String::new(), ..opening } } else { opening }
+}
 
 /// What there is to know about a file of this name.
 pub fn of(file: &str) -> Opening {

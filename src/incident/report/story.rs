@@ -239,6 +239,8 @@ pub struct Artifact {
     pub bytes: u64,
     /// In hexadecimal; empty if it is not known.
     pub sha256: Text,
+    /// Whether it was looked for and is not there.
+    pub missing: bool,
 }
 
 /// Something that was not done.

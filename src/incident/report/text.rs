@@ -321,7 +321,7 @@ fn artifacts(sheet: &mut Sheet, story: &Story) {
         sheet.item("There are none.");
     }
     for file in &story.artifacts {
-        let opening = open::of(&file.file);
+        let opening = open::of_artifact(file);
         let name = sheet.code(&file.file);
         sheet.item(&format!("{name}: {}, {}", Size(file.bytes), opening.what));
         if !file.sha256.is_empty() {
