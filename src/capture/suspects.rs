@@ -156,6 +156,8 @@ enum Key {
     Threads(Identity),
     Descriptors(Identity, String),
     Program(String),
+    /// All those that were too small to be looked at.
+    Smaller,
     Shared(String),
     Segments,
     Mount(String),
@@ -223,6 +225,10 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
             }
             add(Key::Site(id, name), site.bytes, Some(site.blocks));
         }
+    }
+    for program in &snapshot.smaller {
+        add(Key::Program(program.comm.clone()), program.bytes, Some(program.count));
+        add(Key::Smaller, program.bytes, Some(program.count));
     }
     for mount in &snapshot.mounts {
         add(Key::Mount(mount.path.clone()), shared.min(mount.used), Some(mount.files));
@@ -414,6 +420,7 @@ impl Case<'_> {
         for (key, _) in self.newest_amounts() {
             let name = match key {
                 Key::Private(id) => format!("private memory of {}", self.name(*id)),
+                Key::Smaller => "private memory of smaller processes".to_owned(),
                 Key::Shared(_) | Key::Segments => "shared memory".to_owned(),
                 Key::Mount(path) => format!("files in memory ({path})"),
                 Key::Kernel(name) => format!("the kernel's {name}"),
@@ -542,6 +549,7 @@ impl Case<'_> {
             census.map_or_else(|| "the runtime".to_owned(), |census| census.runtime.clone())
         };
         Some(match key {
+            Key::Smaller => return None,
             Key::Private(id) => (Some(*id), self.largest_kind(*id), "private memory".into(), 0),
             Key::Outside(id) => {
                 (Some(*id), format!("memory outside the heap of {}", runtime(id)), "private memory".into(), 1)
@@ -613,7 +621,7 @@ impl Case<'_> {
             Key::Descriptors(_, kind) if kind == DELETED_MEMORY => part * 1.1,
             Key::Descriptors(..) if is_surge(MORE_DESCRIPTORS) => part.max(0.9 * share_of_many(300.0)),
             Key::Program(_) if is_surge(MORE_PROCESSES) => part * 1.3,
-            Key::Threads(_) | Key::Descriptors(..) | Key::Program(_) => return None,
+            Key::Threads(_) | Key::Descriptors(..) | Key::Program(_) | Key::Smaller => return None,
             Key::Shared(_) | Key::Segments | Key::Mount(_) => part,
             // What is in the kernel, somebody has opened or started.
             Key::Kernel(_) => part * 0.6,
@@ -651,7 +659,7 @@ impl Case<'_> {
 
 /// Places do not overlap: together they are all that the group holds.
 const fn is_place(key: &Key) -> bool {
-    matches!(key, Key::Private(_) | Key::Shared(_) | Key::Mount(_) | Key::Kernel(_))
+    matches!(key, Key::Private(_) | Key::Smaller | Key::Shared(_) | Key::Mount(_) | Key::Kernel(_))
 }
 
 /// Whether lines, each `FILE:LINE`, are none of the app's own: Python's own library, or an installed one.
@@ -710,6 +718,7 @@ mod tests {
     use crate::capture::proc::descriptors::Descriptors;
     use crate::capture::proc::memory::Memory;
     use crate::capture::proc::tmpfs::Mount;
+    use crate::capture::snapshot::Smaller;
 
     const MIB: u64 = 1 << 20;
 
@@ -962,6 +971,16 @@ mod tests {
 
         let many = snapshot(60, (5..45).map(|pid| look(pid, "app", 8)).collect());
         assert_eq!(top(&[&before, &many]).0, "processes of app");
+
+        // They were never among those that are looked at.
+        let mut swarm = snapshot(60, vec![look(5, "app", 50)]);
+        swarm.smaller = vec![Smaller { comm: "helper".into(), count: 2000, bytes: 900 * MIB }];
+        let (what, findings) = top(&[&before, &swarm]);
+        assert_eq!(
+            (&what[..], &findings.place[..]),
+            ("processes of helper", "100% private memory of smaller processes")
+        );
+        assert_eq!(findings.suspects[0].count_growth, Some(2000));
 
         let native = snapshot(60, vec![look(5, "app", 400)]);
         let (what, findings) = top(&[&before, &native]);

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use crate::capture::census::{Census, Refusal};
 use crate::capture::proc::Identity;
 use crate::capture::proc::memory::Kind;
 use crate::capture::sentences::{self, Signed};
-use crate::capture::snapshot::{Composition, IN_DEPTH, Look, SCHEMA, Snapshot};
+use crate::capture::snapshot::{Composition, IN_DEPTH, Look, Recipe, SCHEMA, Snapshot};
 use crate::capture::suspects::{Findings, Suspect, find};
 use crate::capture::{jvm, python};
 use crate::cgroup::choose;
@@ -23,6 +24,7 @@ use crate::text::plain;
 use crate::units::{Size, Span};
 
 use super::dump::{self, Taken};
+use super::evidence::{has_room_for_census, has_room_to_look};
 use super::releaser;
 use super::running::Running;
 
@@ -64,7 +66,9 @@ pub(super) struct Answer<'a> {
 pub fn capture(question: &Question) -> Result<(String, Option<String>), String> {
     let before = question.since.as_deref().map(earlier).transpose()?;
     let pids = whose(&question.pids)?;
-    let snapshot = Snapshot::take(&pids, composition(), before.as_ref(), &[&python_census, &jvm_census]);
+    let composition = composition();
+    let recipes = affordable(composition.as_ref())?;
+    let snapshot = Snapshot::take(&pids, composition, before.as_ref(), recipes);
     if snapshot.processes.is_empty() {
         return Err("there is no process to look at: it has ended".to_owned());
     }
@@ -87,6 +91,17 @@ pub fn capture(question: &Question) -> Result<(String, Option<String>), String> 
         let _ = write!(text, "\n{}\n", dump.line);
     }
     Ok((text, complaint))
+}
+
+/// The recipes that there is room for: what is taken here is charged to the group that memini is in, mostly the app's.
+fn affordable(composition: Option<&Composition>) -> Result<&'static [Recipe<'static>], String> {
+    let room = composition.and_then(Composition::room);
+    has_room_to_look(room).map_err(|why| format!("{why}; nothing is looked at, or it might call the OOM killer"))?;
+    if let Err(why) = has_room_for_census(room) {
+        let _ = writeln!(std::io::stderr(), "memini: {why}");
+        return Ok(&[]);
+    }
+    Ok(&[&python_census, &jvm_census])
 }
 
 fn python_census(identity: Identity) -> Result<Census, Refusal> {
@@ -308,6 +323,25 @@ mod tests {
         assert!(first.starts_with('+') && first.contains("private memory of "), "{text}");
         assert!(text.lines().nth(1).unwrap().contains("  anonymous memory, "), "{text}");
         assert_eq!(std::hint::black_box(held)[0], 1);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_left_out() {
+        let group = |room: u64| {
+            let (limit, usage, clean) = (Some(256 << 20), (256 << 20) - room + 5, 5);
+            Composition { limit, usage, clean, ..Composition::default() }
+        };
+        for (composition, recipes) in [
+            (None, Some(2)),
+            (Some(Composition::default()), Some(2)),
+            (Some(group(16 << 20)), Some(2)),
+            (Some(group((16 << 20) - 1)), Some(0)),
+            (Some(group(8 << 20)), Some(0)),
+            (Some(group((8 << 20) - 1)), None),
+            (Some(Composition { usage: 300 << 20, ..group(0) }), None),
+        ] {
+            assert_eq!(affordable(composition.as_ref()).ok().map(<[_]>::len), recipes, "{composition:?}");
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@ struct Wanted<'a> {
     growth: Option<i64>,
     /// What is left below the limit; bytes.
     room: Option<u64>,
+    /// How long it is until the worker is killed.
+    time: Duration,
     heavy: Heavy,
     keeping: Keeping,
     /// The file's name.
@@ -43,8 +45,8 @@ struct Wanted<'a> {
     beside: &'a str,
 }
 
-/// Takes a dump of the JVM that holds most, if it may.
-pub fn take(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findings) {
+/// Takes a dump of the JVM that holds most, if it may. `time` is what is left of the look's.
+pub fn take(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findings, time: Duration) {
     if order.heavy.when == When::Off {
         return;
     }
@@ -54,6 +56,7 @@ pub fn take(order: &Order, incident: &str, snapshot: &Snapshot, findings: &Findi
         look,
         growth: findings.growth,
         room: order.room,
+        time,
         heavy: order.heavy,
         keeping: order.keeping,
         name: &name,
@@ -107,13 +110,12 @@ pub fn on_demand(dumping: &Dumping, snapshot: &Snapshot, findings: &Findings) ->
         .ok_or_else(|| "no heap dump: none of these processes is a JVM whose classes could be counted".to_owned())?;
     let pid = look.process.identity.pid;
     let name = format!("heap-{pid}-{}.hprof.gz", incident::stamp(SystemTime::now()));
-    let room = snapshot
-        .composition
-        .and_then(|group| group.limit.map(|limit| limit.saturating_sub(group.usage.saturating_sub(group.clean))));
+    let room = snapshot.composition.and_then(|group| group.room());
     let wanted = Wanted {
         look,
         growth: findings.growth,
         room,
+        time: Duration::MAX,
         heavy: dumping.heavy,
         keeping: dumping.keeping,
         name: &name,
@@ -179,6 +181,14 @@ impl Wanted<'_> {
                 Size(held)
             )));
         }
+        if pause > self.time {
+            return Err(refuse(format!(
+                "a heap of {} would stand still for {}, and {} are left of --hook-timeout",
+                Size(held),
+                Span(pause),
+                Span(self.time)
+            )));
+        }
         // What compresses best is text, what compresses least is not more than it was.
         let needed = held / 2;
         let (folder, kept) = destination(needed).map_err(|error| refuse(error.to_string()))?;
@@ -209,7 +219,7 @@ impl Wanted<'_> {
             live: self.heavy.live,
             redact: self.heavy.redact,
             cap: self.keeping.artifact.min(free.saturating_sub(reserve)).min(left),
-            time: self.heavy.max_pause,
+            time: self.heavy.max_pause.min(self.time),
             reserve,
             start: Some(self.look.process.identity.start),
         };

@@ -98,6 +98,8 @@ pub enum Command {
         stage: Stage,
         /// What is left below the limit; bytes.
         room: Option<u64>,
+        /// How long it may take: then it is cut.
+        time: Duration,
     },
     /// Send this signal to the hook's process group, or to what takes the evidence.
     SignalRun {

@@ -1,29 +1,77 @@
 //! When the built-in evidence is taken: once a stage calls for it, as soon as memory leaves time for it.
 //!
 //! It takes some tenths of a second and a few megabytes: never while growth is being followed step by step, and never two at the
-//! same time. The first of all is the baseline, which the later ones are compared with.
+//! same time. The baseline is what the later ones are compared with: it is taken when memory has been calm for long enough, also
+//! if a peak was looked at before.
+
+use std::time::Duration;
 
 use super::Engine;
-use super::event::{Command, Note};
+use super::event::{Command, Exit, HookEnd, Note, Run};
 use super::hooks::Work;
 use super::levels::View;
 use super::settings::Stage;
 use super::time::Moment;
 use super::watch::Incident;
 
+/// A baseline that has failed is tried again after twice this time, or after twice the one that it is taken after.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// What is still to be taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Due {
     /// For this stage.
     stage: Option<Stage>,
-    /// Whether there is anything to compare with, or soon will be.
-    has_baseline: bool,
+    baseline: Baseline,
+}
+
+/// What the later looks are compared with.
+#[derive(Clone, Copy, Debug, Default)]
+struct Baseline {
+    /// Whether it was taken.
+    is_taken: bool,
+    /// The run that takes it.
+    run: Option<Run>,
+    /// How often that has failed.
+    failures: u32,
+    /// Since when memory is calm, or it has failed.
+    since: Moment,
 }
 
 impl Due {
-    /// The incident is over: what it called for would tell of another time.
-    pub(super) fn forget(&mut self) {
+    /// The incident is over: what it called for would tell of another time. Memory has to be calm for a while again.
+    pub(super) fn forget(&mut self, now: Moment) {
         self.stage = None;
+        self.baseline.since = now;
+    }
+
+    /// A run has ended. A baseline that has failed is tried again.
+    pub(super) fn run_ended(&mut self, now: Moment, run: Run, end: HookEnd) {
+        if self.baseline.run != Some(run) {
+            return;
+        }
+        self.baseline.run = None;
+        if end == HookEnd::Ended(Exit::Code(0)) {
+            self.baseline.is_taken = true;
+        } else {
+            self.baseline.fail(now);
+        }
+    }
+}
+
+impl Baseline {
+    fn fail(&mut self, now: Moment) {
+        self.failures = self.failures.saturating_add(1);
+        self.since = now;
+    }
+
+    /// When it is to be taken. What has failed is tried less and less often: it may fail for good.
+    fn time(&self, wait: Duration) -> Moment {
+        let wait = match self.failures {
+            0 => wait,
+            failures => wait.max(AGAIN).saturating_mul(2u32.saturating_pow(failures)),
+        };
+        self.since.after(wait)
     }
 }
 
@@ -35,35 +83,40 @@ impl Engine {
         }
     }
 
-    /// Takes what is due, if now is the time.
-    pub(super) fn take_evidence(&mut self, view: &View, commands: &mut Vec<Command>) {
+    /// Takes what is due, if now is the time. `time` is how long it may take.
+    pub(super) fn take_evidence(&mut self, view: &View, time: Duration, commands: &mut Vec<Command>) {
         let Some(stage) = self.watch.due.stage.or_else(|| self.baseline_due()) else { return };
         let is_busy = self.is_pressed() || self.brake.is_active() || self.runs.running(Work::Evidence).is_some();
         if is_busy {
             return;
         }
-        self.watch.due = Due { stage: None, has_baseline: true };
+        self.watch.due.stage = None;
         if self.settings.dry_run {
             commands.push(Command::Note(Note::EvidenceStarted { run: None, stage }));
-        } else {
-            self.runs.start_evidence(self.now, stage, view.sample.room, self.settings.hook_timeout, commands);
+            return;
+        }
+        let run = self.runs.start_evidence(self.now, stage, view.sample.room, time, commands);
+        if stage == Stage::Normal {
+            self.watch.due.baseline.run = run;
+            if run.is_none() {
+                self.watch.due.baseline.fail(self.now);
+            }
         }
     }
 
     fn baseline_due(&self) -> Option<Stage> {
         let is_calm = self.watch.incident == Incident::None && self.watch.stage == Stage::Normal;
-        let wanted = self.settings.evidence && !self.settings.dry_run && !self.watch.due.has_baseline;
-        let is_time = self.now >= Moment::default().after(self.settings.baseline_after);
+        let baseline = &self.watch.due.baseline;
+        let wanted = self.settings.evidence && !self.settings.dry_run && !baseline.is_taken && baseline.run.is_none();
+        let is_time = self.now >= baseline.time(self.settings.baseline_after);
         (is_calm && wanted && is_time).then_some(Stage::Normal)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::engine::event::{Event, Exit, HookEnd, Run};
+    use crate::engine::event::Event;
     use crate::engine::settings::Settings;
     use crate::engine::simulator::Scene;
 
@@ -85,7 +138,11 @@ mod tests {
     }
 
     fn end(scene: &mut Scene, run: u32) -> Vec<Command> {
-        scene.tell(Duration::ZERO, Event::RunEnded { run: Run(run), end: HookEnd::Ended(Exit::Code(0)) })
+        end_as(scene, run, HookEnd::Ended(Exit::Code(0)))
+    }
+
+    fn end_as(scene: &mut Scene, run: u32, end: HookEnd) -> Vec<Command> {
+        scene.tell(Duration::ZERO, Event::RunEnded { run: Run(run), end })
     }
 
     #[test]
@@ -102,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_high_before_is_looked_at_then_and_the_baseline_is_left_out() {
+    fn a_peak_that_was_looked_at_before_is_no_baseline_and_the_baseline_follows_when_memory_is_calm() {
         let mut scene = Scene::new(settings());
         scene.read(10, 0);
         later(&mut scene, 30);
@@ -111,6 +168,36 @@ mod tests {
         later(&mut scene, 60);
         assert_eq!(taken(&scene.read(10, 0)), []);
         later(&mut scene, 2);
+        // The incident is over; memory has to be calm for as long as at the start.
+        assert_eq!(taken(&scene.read(10, 0)), []);
+        later(&mut scene, 59);
+        assert_eq!(taken(&scene.read(10, 0)), []);
+        later(&mut scene, 1);
+        assert_eq!(taken(&scene.read(10, 0)), [(Run(2), Stage::Normal)]);
+        end(&mut scene, 2);
+        later(&mut scene, 6000);
+        assert_eq!(taken(&scene.read(10, 0)), []);
+    }
+
+    #[test]
+    fn a_baseline_that_fails_is_tried_again_less_and_less_often() {
+        let mut scene = Scene::new(settings());
+        scene.read(10, 0);
+        later(&mut scene, 60);
+        assert_eq!(taken(&scene.read(10, 0)), [(Run(1), Stage::Normal)]);
+        for (run, wait, failure) in [
+            (1, 120, HookEnd::NotStarted),
+            (2, 240, HookEnd::Ended(Exit::Signal(crate::sys::signal::Signal::KILL))),
+            (3, 480, HookEnd::NotStarted),
+        ] {
+            end_as(&mut scene, run, failure);
+            later(&mut scene, wait - 1);
+            assert_eq!(taken(&scene.read(10, 0)), [], "{run}");
+            later(&mut scene, 1);
+            assert_eq!(taken(&scene.read(10, 0)), [(Run(run + 1), Stage::Normal)]);
+        }
+        end(&mut scene, 4);
+        later(&mut scene, 6000);
         assert_eq!(taken(&scene.read(10, 0)), []);
     }
 

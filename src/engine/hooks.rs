@@ -87,17 +87,18 @@ impl Runs {
         commands.extend(run.map(|run| Command::RunHook { run, hook, stage }));
     }
 
-    /// Starts to take evidence. `room` is what is left below the limit.
+    /// Starts to take evidence, if one more can run. `room` is what is left below the limit.
     pub fn start_evidence(
         &mut self,
         now: Moment,
         stage: Stage,
         room: Option<u64>,
-        timeout: Duration,
+        time: Duration,
         commands: &mut Vec<Command>,
-    ) {
-        let run = self.begin(now, Work::Evidence, stage, timeout, commands);
-        commands.extend(run.map(|run| Command::TakeEvidence { run, stage, room }));
+    ) -> Option<Run> {
+        let run = self.begin(now, Work::Evidence, stage, time, commands);
+        commands.extend(run.map(|run| Command::TakeEvidence { run, stage, room, time }));
+        run
     }
 
     fn begin(

@@ -141,7 +141,10 @@ impl Engine {
                 self.watch.brakes = able && self.would_brake();
             }
             Event::HasStopTimer(has) => self.watch.has_stop_timer = has,
-            Event::RunEnded { run, end } => self.runs.end(self.now, run, end, commands),
+            Event::RunEnded { run, end } => {
+                self.runs.end(self.now, run, end, commands);
+                self.watch.due.run_ended(self.now, run, end);
+            }
             Event::AppExited(exit) => self.app_exited(exit, commands),
             Event::AllGone => self.all_gone(),
             Event::Recorded => self.recorded(),

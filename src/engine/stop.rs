@@ -56,7 +56,7 @@ impl Engine {
         let patience = self.settings.hook_timeout.min(self.settings.grace).min(half_of_what_is_left(view));
         if patience >= ENOUGH_FOR_EVIDENCE {
             self.call_for_evidence(Stage::Stop);
-            self.take_evidence(view, commands);
+            self.take_evidence(view, patience, commands);
         }
         let first = self.runs.running(Work::Evidence).map_or(first, |run| run.min(first));
         self.phase = Phase::Stopping(Stop::LastHooks { until: self.now.after(patience), first });

@@ -342,7 +342,7 @@ impl Engine {
             Need::None => self.tell_calm(view, commands),
         }
         if matches!(self.phase, Phase::Running) {
-            self.take_evidence(view, commands);
+            self.take_evidence(view, self.settings.hook_timeout, commands);
         }
     }
 
@@ -425,7 +425,7 @@ impl Engine {
         let Incident::Over { since } = self.watch.incident else { return };
         if self.runs.is_empty() && self.now.since(since) >= SETTLED {
             self.tell_brakes(commands);
-            self.watch.due.forget();
+            self.watch.due.forget(self.now);
             self.watch.incident = Incident::None;
             self.watch.has_closed = true;
             commands.push(Command::CloseIncident);

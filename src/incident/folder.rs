@@ -166,6 +166,18 @@ impl Folder {
     /// # Errors
     /// What writing, syncing or renaming may say; an older file of that name then still stands.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.write(name, content, File::sync_all)
+    }
+
+    /// The same without waiting for the disk.
+    ///
+    /// # Errors
+    /// What writing or renaming may say.
+    pub fn replace_soon(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.write(name, content, |_| Ok(()))
+    }
+
+    fn write(&self, name: &str, content: &[u8], finish: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
         let partial = format!("{name}.partial");
         // Left by a worker that was killed in the middle.
         match unlinkat(&self.descriptor, partial.as_str(), UnlinkatFlags::NoRemoveDir) {
@@ -173,7 +185,7 @@ impl Folder {
             Err(error) => return Err(error.into()),
         }
         let mut file = self.create(&partial)?;
-        let written = io::Write::write_all(&mut file, content).and_then(|()| file.sync_all());
+        let written = io::Write::write_all(&mut file, content).and_then(|()| finish(&file));
         let replaced = written.and_then(|()| Ok(renameat(&self.descriptor, partial.as_str(), &self.descriptor, name)?));
         if replaced.is_err() {
             // A disk that is full needs the room.

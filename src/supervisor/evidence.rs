@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
@@ -25,6 +26,8 @@ pub struct Request<'a> {
     pub stage: &'a str,
     /// What is left below the limit; bytes.
     pub room: Option<u64>,
+    /// How long the look may take: then it is cut.
+    pub time: Duration,
     /// What is to be taken.
     pub recipes: Recipes,
     /// How a dump of everything is taken.
@@ -50,6 +53,7 @@ impl Request<'_> {
             self.app.to_string().into(),
             self.stage.into(),
             self.room.map_or_else(String::new, |room| room.to_string()).into(),
+            self.time.as_millis().to_string().into(),
             recipes.join(",").into(),
             serde_json::to_string(&self.heavy).unwrap_or_default().into(),
             serde_json::to_string(&self.keeping).unwrap_or_default().into(),
@@ -74,6 +78,8 @@ pub struct Order {
     pub stage: String,
     /// What is left below the limit; bytes.
     pub room: Option<u64>,
+    /// How long the look may take: then it is cut.
+    pub time: Duration,
     /// What is to be taken.
     pub recipes: Recipes,
     /// How a dump of everything is taken.
@@ -89,7 +95,9 @@ pub struct Order {
 impl Order {
     /// Reads the words after the verb.
     pub fn parse(words: &[OsString]) -> Option<Self> {
-        let [dir, incident, run, app, stage, room, recipes, heavy, keeping, frames, seen] = words else { return None };
+        let [dir, incident, run, app, stage, room, time, recipes, heavy, keeping, frames, seen] = words else {
+            return None;
+        };
         let recipe = |name: &str| Recipes::NAMES.iter().find(|(known, _)| *known == name).map(|(_, recipe)| *recipe);
         Some(Self {
             dir: dir.into(),
@@ -98,6 +106,7 @@ impl Order {
             app: app.to_str()?.parse().ok()?,
             stage: stage.to_str()?.to_owned(),
             room: room.to_str()?.parse().ok(),
+            time: Duration::from_millis(time.to_str()?.parse().ok()?),
             recipes: recipes.to_str()?.split(',').filter_map(recipe).fold(Recipes::NONE, Recipes::and),
             heavy: serde_json::from_str(heavy.to_str()?).ok()?,
             keeping: serde_json::from_str(keeping.to_str()?).ok()?,
@@ -119,7 +128,6 @@ pub fn keeper() -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
-    use std::time::Duration;
 
     use super::*;
     use crate::config::When;
@@ -141,6 +149,7 @@ mod tests {
                 app: ProcessId::new(2).unwrap(),
                 stage: "trace",
                 room,
+                time: Duration::from_millis(300),
                 recipes,
                 heavy,
                 keeping,
@@ -155,6 +164,7 @@ mod tests {
                 app: 2,
                 stage: "trace".into(),
                 room,
+                time: Duration::from_millis(300),
                 recipes,
                 heavy,
                 keeping,

@@ -651,7 +651,7 @@ impl Supervisor {
                 self.end_recording();
             }
             Command::RunHook { run, hook, stage } => self.run_hook(*run, *hook, *stage),
-            Command::TakeEvidence { run, stage, room } => self.take_evidence(*run, *stage, *room),
+            Command::TakeEvidence { run, stage, room, time } => self.take_evidence(*run, *stage, *room, *time),
             Command::SignalRun { run, signal } => self.workers.signal_run(*run, *signal),
             Command::AbandonRun { run } => self.workers.abandon(*run),
             Command::TakeBallast(bytes) => {
@@ -948,7 +948,7 @@ impl Supervisor {
         }
     }
 
-    fn take_evidence(&mut self, run: Run, stage: Stage, room: Option<u64>) {
+    fn take_evidence(&mut self, run: Run, stage: Stage, room: Option<u64>, time: Duration) {
         let is_baseline = stage == Stage::Normal;
         let incident = if is_baseline { Some("") } else { self.recording.name() };
         let recipes = self.config.capture.unwrap_or(Recipes::NONE);
@@ -966,6 +966,7 @@ impl Supervisor {
                 app: self.app.id(),
                 stage: stage.name(),
                 room,
+                time,
                 recipes,
                 heavy: self.config.heavy,
                 keeping: self.config.keeping,

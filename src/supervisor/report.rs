@@ -16,6 +16,8 @@ pub enum Report<'a> {
     Output(u64, &'a str),
     /// `found TEXT`: a line of what the evidence says.
     Found(&'a str),
+    /// `so-far TEXT`: the same, of what is known before the end. It counts only if nothing is found any more.
+    SoFar(&'a str),
     /// `told TEXT`: a line for the log that calls for nothing.
     Told(&'a str),
     /// `left-out TEXT`: what was not done, and why.
@@ -46,6 +48,7 @@ impl<'a> Report<'a> {
             "ready" => Self::Ready,
             "written" => Self::Written,
             "found" => Self::Found(value),
+            "so-far" => Self::SoFar(value),
             "told" => Self::Told(value),
             "left-out" => Self::LeftOut(value),
             "digest" => {
@@ -80,6 +83,7 @@ impl<'a> Report<'a> {
             Self::Group(id) => format!("group {id}"),
             Self::Tail(text) => format!("tail {text}"),
             Self::Found(text) => format!("found {text}"),
+            Self::SoFar(text) => format!("so-far {text}"),
             Self::Told(text) => format!("told {text}"),
             Self::LeftOut(text) => format!("left-out {text}"),
             Self::Digest(bytes, digest, file) => format!("digest {bytes} {digest} {file}"),
@@ -103,7 +107,8 @@ mod tests {
     #[test]
     fn a_text_cannot_be_taken_for_a_report_of_its_own() {
         let text = "java\nholds 1\ncode 0";
-        for report in [Report::Found(text), Report::Warning(text), Report::Failed(text), Report::Output(1, text)] {
+        let texts = [Report::Found(text), Report::SoFar(text), Report::Warning(text), Report::Failed(text)];
+        for report in texts.into_iter().chain([Report::Output(1, text)]) {
             let line = report.line();
             assert_eq!(line.matches('\n').count(), 1, "{line:?}");
             assert!(line.ends_with('\n'));

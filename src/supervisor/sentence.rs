@@ -107,6 +107,13 @@ impl fmt::Display for Sentence<'_> {
             Note::EvidenceEnded { end: HookEnd::Ended(Exit::Code(0)), after, .. } => {
                 write!(out, "the processes were looked at within {}", Span(*after))
             }
+            Note::EvidenceEnded { end: HookEnd::Ended(_), after, .. } => {
+                write!(
+                    out,
+                    "the look at the processes came to no end within {}: what it had found by then is all",
+                    Span(*after)
+                )
+            }
             Note::EvidenceEnded { after, .. } => {
                 write!(out, "the look at the processes failed after {}; its evidence is missing", Span(*after))
             }

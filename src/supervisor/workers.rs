@@ -76,6 +76,8 @@ pub struct Worker {
     /// Where the hook's output stands, relative to the incident, and its size.
     pub output: Option<(String, u64)>,
     remarks: Vec<Remark>,
+    /// What it has found so far, to be told if it is killed before it has found more.
+    so_far: Vec<String>,
     /// A process that it has stopped, to look at it.
     holds: Option<ProcessId>,
     /// Whether it has told that the record is on disk.
@@ -212,6 +214,9 @@ impl Workers {
             Exit::Code(_) => HookEnd::NotStarted,
             Exit::Signal(_) => HookEnd::Ended(exit),
         });
+        if worker.end.is_none() {
+            worker.so_far.iter().for_each(|line| worker.log_found(line));
+        }
         // Killed in the middle of a look. Who is stopped must go on whatever becomes of those who look.
         if let Some(held) = worker.holds {
             let _ = process::kill(held, Signal::CONT);
@@ -278,6 +283,7 @@ impl Worker {
             end: None,
             output: None,
             remarks: Vec::new(),
+            so_far: Vec::new(),
             holds: None,
             written: false,
             ready: false,
@@ -319,7 +325,12 @@ impl Worker {
             Some(Report::Tail(text)) => log::info!("hook {run} | {text}"),
             Some(Report::Output(bytes, file)) => self.output = Some((file.to_owned(), bytes)),
             Some(Report::Told(text)) => log::info!("{text}"),
-            Some(Report::Found(text)) => self.log_found(text),
+            Some(Report::Found(text)) => {
+                self.so_far.clear();
+                self.log_found(text);
+            }
+            Some(Report::SoFar(text)) if self.so_far.len() < MOST_REMARKS => self.so_far.push(text.to_owned()),
+            Some(Report::SoFar(_)) => {}
             Some(Report::LeftOut(text)) => {
                 self.log_found(text);
                 self.remark(Remark::LeftOut(text.to_owned()));
@@ -396,6 +407,19 @@ mod tests {
             workers.listen();
         }
         assert_eq!((ready(&workers), workers.table[0].written), (0, true));
+    }
+
+    #[test]
+    fn what_was_found_so_far_is_told_if_a_worker_is_killed_and_never_twice() {
+        let so_far = |reports: &[u8]| {
+            let (mut workers, mut writer) = workers();
+            writer.write_all(reports).unwrap();
+            workers.listen();
+            workers.table[0].so_far.clone()
+        };
+        assert_eq!(so_far(b"so-far one\nso-far two\n"), ["one", "two"]);
+        assert_eq!(so_far(&b"so-far one\n".repeat(20)).len(), MOST_REMARKS);
+        assert!(so_far(b"so-far one\nfound more\n").is_empty());
     }
 
     #[test]
