@@ -52,7 +52,7 @@ fn start(arguments: Vec<OsString>) -> u8 {
                     command::run::FAILURE
                 }
                 Err(why) => {
-                    let _ = writeln!(std::io::stderr(), "memini: {why}");
+                    let _ = writeln!(std::io::stderr(), "memini: {}", text::plain(&why));
                     command::run::FAILURE
                 }
             }
