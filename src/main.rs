@@ -52,7 +52,7 @@ fn start(arguments: Vec<OsString>) -> u8 {
                     command::run::FAILURE
                 }
                 Err(why) => {
-                    let _ = writeln!(std::io::stderr(), "memini: {why}");
+                    let _ = writeln!(std::io::stderr(), "memini: {}", text::plain(&why));
                     command::run::FAILURE
                 }
             }
@@ -78,7 +78,12 @@ fn start(arguments: Vec<OsString>) -> u8 {
         Ok(Invocation::Report { form, which, dir }) => {
             sys::mask::restore();
             log_simply();
-            told(command::report::report(&command::report::Question { form, which, dir }), command::run::FAILURE)
+            use command::report::{Question, Refusal, report};
+            match report(&Question { form, which, dir }) {
+                Ok(text) => print(&text, 0),
+                Err(Refusal::Nothing(why)) => told(Err(why), NOTHING),
+                Err(Refusal::Broken(why)) => told(Err(why), command::run::FAILURE),
+            }
         }
         Ok(Invocation::Print(text)) => print(&text, 0),
         Err(failure) => {

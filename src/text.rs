@@ -49,13 +49,17 @@ impl<const N: usize> Line<N> {
         }
     }
 
-    /// Replaces what a terminal or a log reader would act on, so that text of the app's cannot forge lines. A tab, as in
-    /// every stack trace of a JVM, becomes a space.
-    pub fn replace_controls(&mut self) {
-        if let Some(written) = self.bytes.get_mut(..self.length) {
-            for byte in written.iter_mut().filter(|byte| byte.is_ascii_control()) {
-                *byte = if *byte == b'\t' { b' ' } else { b'?' };
-            }
+    /// Adds text in which there may be anything, so that it can neither forge lines nor act on who reads them. A tab, as in
+    /// every stack trace of a JVM, becomes a space, and else each letter that [`acts`] a question mark.
+    pub fn add_plain(&mut self, text: &str) {
+        for letter in text.chars() {
+            let shown = match letter {
+                '\t' => ' ',
+                letter if acts(letter) => '?',
+                letter => letter,
+            };
+            // Writing to a line cannot fail: what does not fit is cut.
+            let _ = fmt::Write::write_char(self, shown);
         }
     }
 }
@@ -97,13 +101,18 @@ impl<const N: usize> io::Write for Line<N> {
     }
 }
 
+/// Whether a terminal, or a reader of lines, would act on this letter instead of showing it: control characters, breaks of lines
+/// that are none, what changes the direction, and what is not seen at all.
+pub fn acts(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
 /// A name of the app's own choice, so that it neither forges a line nor acts on a terminal, nor turns round what is read.
 pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars() {
-        // Breaks of lines that are no control characters, what changes the direction, and what is not seen at all.
-        let is_format = matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-        if letter.is_control() || is_format {
+        if acts(letter) {
             plain.extend(letter.escape_default());
         } else {
             plain.push(letter);
@@ -112,10 +121,45 @@ pub fn plain(text: &str) -> String {
     plain
 }
 
+/// JSON as it is written, so that it does not act on a terminal either: what `serde_json` leaves as it is in its strings stands
+/// as `\u009b`, which means the same. Lines stay lines.
+pub fn plain_json(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for letter in json.chars() {
+        // A control character within a string is escaped already.
+        if acts(letter) && letter != '\n' {
+            let _ = fmt::Write::write_fmt(&mut plain, format_args!("\\u{:04x}", u32::from(letter)));
+        } else {
+            plain.push(letter);
+        }
+    }
+    plain
+}
+
+/// The same, for [`serde_json::Serializer`] where nothing may be allocated.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainJson;
+
+impl serde_json::ser::Formatter for PlainJson {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        for letter in fragment.chars() {
+            if acts(letter) {
+                write!(writer, "\\u{:04x}", u32::from(letter))?;
+            } else {
+                writer.write_all(letter.encode_utf8(&mut [0; 4]).as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::fmt::Write;
+
+    use serde::Serialize;
+
+    use super::*;
 
     #[test]
     fn a_long_line_is_cut_between_characters() {
@@ -130,11 +174,30 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_cannot_forge_a_line() {
-        let mut line = Line::<64>::new();
-        write!(line, "name\nmemini: forged\u{1b}[2J").unwrap();
-        line.replace_controls();
-        assert_eq!(line.as_str(), "name?memini: forged?[2J");
+    fn text_of_the_apps_cannot_forge_a_line_nor_act_on_who_reads_it() {
+        for (text, shown) in [
+            ("name\nmemini: forged\u{1b}[2J", "name?memini: forged?[2J"),
+            ("\u{9b}2J\u{7f} txt.\u{202e}exe\u{2028}\u{200b}é", "?2J? txt.?exe??é"),
+            ("\tat Main.main", " at Main.main"),
+        ] {
+            let mut line = Line::<64>::new();
+            line.add_plain(text);
+            assert_eq!(line.as_str(), shown);
+        }
+        let mut line = Line::<4>::new();
+        line.add_plain("abc\u{202e}\u{202e}");
+        assert_eq!((line.as_str(), line.is_cut()), ("abc?", true));
+    }
+
+    #[test]
+    fn json_does_not_act_on_a_terminal_and_means_the_same() {
+        let value = serde_json::json!({"a\u{202e}": ["\u{9b}2J\n\u{1b}\u{7f}é\u{feff}\u{1f600}\\u009b"]});
+        let mut line = Line::<256>::new();
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut line, PlainJson)).unwrap();
+        for text in [plain_json(&format!("{value:#}")), line.as_str().to_owned()] {
+            assert!(!text.contains(|letter| acts(letter) && letter != '\n'), "{text:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+        }
     }
 
     #[test]
@@ -147,13 +210,5 @@ mod tests {
         ] {
             assert_eq!(plain(name), shown);
         }
-    }
-
-    #[test]
-    fn a_tab_of_a_stack_trace_stays_white_space() {
-        let mut line = Line::<64>::new();
-        write!(line, "\tat Main.main").unwrap();
-        line.replace_controls();
-        assert_eq!(line.as_str(), " at Main.main");
     }
 }

@@ -1,8 +1,10 @@
 //! Why there will be no run: one line for the user.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::text::plain;
 
 /// The exit code of memini's own failures (as `docker run`, `env` and `timeout` have it).
 pub const OWN_FAILURE: u8 = 125;
@@ -22,7 +24,7 @@ pub struct Failure {
 impl Failure {
     /// A failure with this message. What would break the line, or play with the terminal, is escaped.
     pub fn new(message: impl AsRef<str>) -> Self {
-        Self { message: printable(message.as_ref()), code: OWN_FAILURE }
+        Self { message: plain(message.as_ref()), code: OWN_FAILURE }
     }
 
     /// A failure that more than the message can be read about.
@@ -84,19 +86,6 @@ fn option_name(shown: &str) -> &str {
 fn first_line(text: &str) -> &str {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("cannot read the command line");
     line.strip_prefix("error: ").unwrap_or(line)
-}
-
-fn printable(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            // Writing to a String cannot fail.
-            let _ = write!(line, "{}", letter.escape_default());
-        } else {
-            line.push(letter);
-        }
-    }
-    line
 }
 
 #[cfg(test)]

@@ -50,13 +50,15 @@ Hooks:
   The same is in the hook's environment as MEMINI_PID and so on. Left alone are ${pid}, which is
   a shell's, and braces around anything but one word; {{pid}} stands for {pid} itself.
 
-Exit codes:
+Exit codes of a run:
   the app's own; 128+N if signal N ended it
    75  memini stopped the app for memory (--exit-code)
   125  memini's own failure, wrong options included
   126  COMMAND cannot be executed
   127  COMMAND was not found
   137  the kernel's OOM killer was faster (or another SIGKILL)
+  Of the commands: 0; 1 where check says no, status and report have nothing to show, and
+  incidents cannot read its folder; 125 for wrong options and whatever else went wrong.
 
 Examples:
   memini -- python app.py

@@ -20,7 +20,7 @@ use crate::cgroup::reading::Scope;
 use crate::config::Dumping;
 use crate::process::list::List;
 use crate::sys::process::ProcessId;
-use crate::text::plain;
+use crate::text::{plain, plain_json};
 use crate::units::{Size, Span};
 
 use super::dump::{self, Taken};
@@ -84,7 +84,7 @@ pub fn capture(question: &Question) -> Result<(String, Option<String>), String> 
     if question.json {
         let answer = Answer { snapshot: &snapshot, findings: &findings, heap_dump: dump };
         let text = serde_json::to_string(&answer).map_err(|error| format!("cannot be written as JSON: {error}"))?;
-        return Ok((text + "\n", complaint));
+        return Ok((plain_json(&text) + "\n", complaint));
     }
     let mut text = text(&snapshot, &findings);
     if let Some(dump) = dump {

@@ -210,7 +210,7 @@ impl Report {
 
     fn json(&self) -> String {
         // Strings, numbers and truth values: nothing in it could be refused.
-        let mut text = serde_json::to_string(self).unwrap_or_default();
+        let mut text = crate::text::plain_json(&serde_json::to_string(self).unwrap_or_default());
         text.push('\n');
         text
     }

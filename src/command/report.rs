@@ -26,24 +26,34 @@ pub struct Question {
     pub dir: PathBuf,
 }
 
+/// Why there is no report, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is nothing to be shown.
+    Nothing(String),
+    /// There is an incident, and it cannot be read.
+    Broken(String),
+}
+
 /// Answers: the report, with a newline at its end.
 ///
 /// # Errors
-/// In one line, which incident cannot be read and why.
+/// There is no such incident, or it cannot be read and why.
 #[inline(never)]
-pub fn report(question: &Question) -> Result<String, String> {
+pub fn report(question: &Question) -> Result<String, Refusal> {
     let folder = find(question)?;
     let path = folder.join("incident.json");
     let cannot = |why: &dyn std::fmt::Display| format!("cannot read {}: {why}", path.display());
-    let json = read(&path).map_err(|error| cannot(&error))?;
-    let mut incident: Value = match serde_json::from_str(&json) {
-        Ok(incident) => incident,
-        // As it would be said of any other.
-        Err(_) => Story::of(&json).map(|_| Value::Null).map_err(|why| cannot(&why))?,
-    };
+    let given = read(&path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Refusal::Nothing(cannot(&error)),
+        _ => Refusal::Broken(cannot(&error)),
+    })?;
+    // Of what cannot be read it is told where it stands in the file.
+    let broken = |why: String| Refusal::Broken(cannot(&Story::of(&given).err().unwrap_or(why)));
+    let mut incident: Value = serde_json::from_str(&given).map_err(|error| broken(error.to_string()))?;
     look_at_artifacts(&mut incident, &folder);
     let json = history::print(incident);
-    let story = Story::of(&json).map_err(|why| cannot(&why))?;
+    let story = Story::of(&json).map_err(broken)?;
     Ok(match question.form {
         Form::Html => html::page(&story),
         Form::Markdown => text(&story, text::Form::Markdown),
@@ -53,7 +63,7 @@ pub fn report(question: &Question) -> Result<String, String> {
 }
 
 /// The folder of the incident.
-fn find(question: &Question) -> Result<PathBuf, String> {
+fn find(question: &Question) -> Result<PathBuf, Refusal> {
     let Some(which) = &question.which else { return newest(&question.dir) };
     // A name is looked for among the incidents first: that is what a log line and a listing show.
     let named = question.dir.join("incidents").join(which);
@@ -68,19 +78,22 @@ fn find(question: &Question) -> Result<PathBuf, String> {
     }
     if !which.is_dir() {
         let dir = question.dir.display();
-        return Err(format!("there is no incident {} (in {dir})", which.display()));
+        return Err(Refusal::Nothing(format!("there is no incident {} (in {dir})", which.display())));
     }
     Ok(which.clone())
 }
 
 /// The newest of those below this folder.
-fn newest(dir: &Path) -> Result<PathBuf, String> {
+fn newest(dir: &Path) -> Result<PathBuf, Refusal> {
     let incidents = dir.join("incidents");
-    let none = || format!("there is no incident in {}: memory was never high, or --dir was another one", dir.display());
+    let none = || {
+        let dir = dir.display();
+        Refusal::Nothing(format!("there is no incident in {dir}: memory was never high, or --dir was another one"))
+    };
     let entries = match fs::read_dir(&incidents) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(none()),
-        Err(error) => return Err(format!("cannot read {}: {error}", incidents.display())),
+        Err(error) => return Err(Refusal::Broken(format!("cannot read {}: {error}", incidents.display()))),
     };
     let names = entries.flatten().map(|entry| PathBuf::from(entry.file_name()));
     // One that has just begun is not written yet.
@@ -147,7 +160,7 @@ mod tests {
             folder
         }
 
-        fn ask(&self, which: Option<&Path>) -> Result<String, String> {
+        fn ask(&self, which: Option<&Path>) -> Result<String, Refusal> {
             let which = which.map(Path::to_owned);
             report(&Question { form: Form::Text, which, dir: self.0.path().to_owned() })
         }
@@ -183,24 +196,33 @@ mod tests {
         let place = Place::new();
         let dir = place.0.path().display().to_string();
         let none = format!("there is no incident in {dir}: memory was never high, or --dir was another one");
-        assert_eq!(place.ask(None), Err(none));
-        let why = place.ask(Some(Path::new("gone"))).unwrap_err();
-        assert_eq!(why, format!("there is no incident gone (in {dir})"));
+        assert_eq!(place.ask(None), Err(Refusal::Nothing(none)));
+        let why = place.ask(Some(Path::new("gone")));
+        assert_eq!(why, Err(Refusal::Nothing(format!("there is no incident gone (in {dir})"))));
+        let broken = |refusal: Refusal| match refusal {
+            Refusal::Broken(why) => why,
+            Refusal::Nothing(why) => panic!("nothing: {why}"),
+        };
         for (name, text, why) in [
             ("2026-11-22T05-45-01Z-web-1", "", "incident.json: it is no incident.json: EOF"),
             ("2026-11-22T05-45-02Z-web-1", "{", "incident.json: it is no incident.json: EOF"),
             ("2026-11-22T05-45-03Z-web-1", "{}", "incident.json: it does not say that it is a memini.incident/1"),
+            (
+                "2026-11-22T05-45-04Z-web-1",
+                r#"{"schema":"memini.incident/1","timeline":7}"#,
+                "incident.json: it is no incident.json: invalid type: integer `7`, expected a sequence at line 1 column 42",
+            ),
         ] {
             place.incident(name, text);
-            let said = place.ask(None).unwrap_err();
+            let said = broken(place.ask(None).unwrap_err());
             assert!(said.starts_with("cannot read ") && said.contains(why) && !said.contains('\n'), "{said}");
         }
-        let folder = place.incident("2026-11-22T05-45-04Z-web-1", "");
+        let folder = place.incident("2026-11-22T05-45-05Z-web-1", "");
         fs::remove_file(folder.join("incident.json")).unwrap();
         let said = place.ask(Some(&folder)).unwrap_err();
-        assert!(said.contains("No such file or directory"), "{said}");
+        assert!(matches!(&said, Refusal::Nothing(why) if why.contains("No such file or directory")), "{said:?}");
         nix::unistd::mkfifo(&folder.join("incident.json"), nix::sys::stat::Mode::S_IRUSR).unwrap();
-        assert!(place.ask(Some(&folder)).unwrap_err().ends_with("it is not a file"));
+        assert!(broken(place.ask(Some(&folder)).unwrap_err()).ends_with("it is not a file"));
     }
 
     #[test]

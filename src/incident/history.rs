@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::recorder::reader::History;
 use crate::recorder::told::{Course, Sample};
+use crate::text::plain_json;
 
 /// How old a sample may be, in seconds, and how many seconds become one point then. A chart has some hundred pixels: this
 /// makes 460 points of the 48 hours that a recorder of the usual size keeps, and 550 of the 96 hours of the largest, about
@@ -119,7 +120,8 @@ impl Point {
     }
 }
 
-/// An incident as it is written: a value a line, but of a history a point a line. With a newline at its end.
+/// An incident as it is written: a value a line, but of a history a point a line. With a newline at its end. Names
+/// in it do not act on the terminal of who prints the file.
 pub fn print(mut incident: Value) -> String {
     let history = incident.as_object_mut().and_then(|fields| fields.shift_remove("history"));
     let mut text = format!("{incident:#}");
@@ -141,7 +143,7 @@ pub fn print(mut incident: Value) -> String {
         text.push_str("\n  ]\n}");
     }
     text.push('\n');
-    text
+    plain_json(&text)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::SCHEMA;
 use crate::recorder::ending::Obituary;
+use crate::text::acts;
 use crate::units::{Rate, Size, Span};
 
 /// What Kubernetes keeps of a termination message.
@@ -221,9 +222,9 @@ impl Record {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = self.write_message(&mut text, folder);
-        // Names are the app's own choice, and must not forge a line or act on a terminal.
+        // Names are the app's own choice, and must not forge a line or act on who reads it.
         let mut text: String =
-            text.chars().map(|letter| if letter.is_control() && letter != '\n' { ' ' } else { letter }).collect();
+            text.chars().map(|letter| if acts(letter) && letter != '\n' { ' ' } else { letter }).collect();
         let mut end = text.len().min(LONGEST_MESSAGE);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -879,11 +880,11 @@ mod tests {
     #[test]
     fn the_message_tells_neither_arguments_nor_line_breaks_of_names() {
         let header = json!({"app": {"command": ["/bin/the\napp", "--password=secret"]}});
-        let list = json!([{"pid": 9, "comm": "a\nexit code: 0\u{1b}[2J"}]);
+        let list = json!([{"pid": 9, "comm": "a\nexit code: 0\u{1b}[2J\u{9b}\u{202e}\u{2028}\u{200b}"}]);
         let entry = json!({"event": "processes", "list": list});
         let message = Record::new(&format!("{header}\n{entry}\n"), 0, Vec::new()).message("/folder");
         assert!(message.starts_with("the memory of the app is high"), "{message}");
-        assert!(!message.contains("secret") && !message.contains('\u{1b}'), "{message}");
+        assert!(!message.contains("secret") && !message.contains(|letter| acts(letter) && letter != '\n'), "{message}");
         assert_eq!(message.lines().count(), 3, "{message}");
     }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::LogFormat;
 use crate::sys::output;
-use crate::text::Line;
+use crate::text::{Line, PlainJson};
 
 /// The longest line. Below PIPE_BUF (4096), so that a pipe takes it whole.
 const LONGEST: usize = 2048;
@@ -66,19 +66,23 @@ const fn name(level: Level) -> &'static str {
 impl Sink {
     /// Whether the line was written.
     fn write(&self, level: Level, message: &str) -> bool {
-        let mut line = Line::<LONGEST>::new();
-        match self.format {
-            LogFormat::Text => {
-                let _ = write!(line, "memini: {message}");
-                line.replace_controls();
-            }
-            LogFormat::Json => line = json(level, message),
-        }
+        let mut line = match self.format {
+            LogFormat::Text => text(message),
+            LogFormat::Json => json(level, message),
+        };
         line.end_with(b"\n");
         let error = std::io::stderr();
         let descriptor = TERMINAL.get().map_or_else(|| error.as_fd(), AsFd::as_fd);
         output::write_now(descriptor, line.as_bytes()).is_ok()
     }
+}
+
+/// The message as one line, whatever is in it.
+fn text(message: &str) -> Line<LONGEST> {
+    let mut line = Line::new();
+    let _ = line.write_str("memini: ");
+    line.add_plain(message);
+    line
 }
 
 /// The message as one JSON object. One whose escapes would make it too long is shortened until it fits.
@@ -89,7 +93,8 @@ fn json(level: Level, message: &str) -> Line<LONGEST> {
     loop {
         let mut line = Line::new();
         let object = JsonLine { time: time.as_str(), level: name(level), message };
-        if serde_json::to_writer(&mut line, &object).is_ok() || message.is_empty() {
+        let mut serializer = serde_json::Serializer::with_formatter(&mut line, PlainJson);
+        if object.serialize(&mut serializer).is_ok() || message.is_empty() {
             return line;
         }
         let half = (0..=message.len() / 2).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
@@ -133,5 +138,15 @@ mod tests {
         assert_eq!(value["level"], "warn");
         assert!(message.starts_with(value["message"].as_str().unwrap()));
         assert!(line.as_bytes().len() > LONGEST / 4);
+    }
+
+    #[test]
+    fn a_line_does_not_act_on_a_terminal() {
+        let message = "\u{9b}2J\u{202e}\n\u{2028}é";
+        let line = json(Level::Info, message);
+        assert!(!line.as_str().contains(crate::text::acts), "{}", line.as_str());
+        let value: serde_json::Value = serde_json::from_slice(line.as_bytes()).unwrap();
+        assert_eq!(value["message"], message);
+        assert_eq!(text(message).as_str(), "memini: ?2J???é");
     }
 }

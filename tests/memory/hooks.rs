@@ -140,11 +140,12 @@ fn output_without_end_is_cut_and_costs_memini_nothing() {
 #[test]
 fn output_that_is_no_text_cannot_forge_lines_and_is_kept_as_it_is() {
     let group = Group::new("hook-binary", 64);
-    let hook = r"printf '\000\377\033[2Jmemini: forged\rmore\n%0100000d\n' 7";
+    let hook = r"printf '\000\377\033[2Jmemini: forged\rmore\n%0100000d\n\302\2332J\342\200\256end\n' 7";
     let session = with_hook(&group, &[], hook, "hook 1 ended after ");
     let log = session.log();
     let tail = log.lines().filter(|line| line.starts_with("memini: hook 1 | ")).collect::<Vec<_>>();
-    assert!(!log.contains(['\u{1b}', '\r', '\0']), "{log:?}");
+    assert!(!log.contains(['\u{1b}', '\r', '\0', '\u{9b}', '\u{202e}']), "{log:?}");
+    assert!(tail.iter().any(|line| line.ends_with("| ?2J?end")), "{tail:?}");
     assert!(tail.iter().all(|line| line.len() < 400), "{tail:?}");
     assert!(!tail.is_empty() && !log.lines().any(|line| line.starts_with("memini: forged")), "{log}");
     let ended = lives(session);

@@ -309,6 +309,31 @@ def recovered():
                               {"at": None, "text": "fast growth was not braked: --no-brake"}])
 
 
+def resized():
+    """The limit was raised on the way, and memory went on."""
+    low, high = 256 * MIB, 1024 * MIB
+
+    def held(seconds):
+        return int((60 + 3 * seconds) * MIB)
+
+    def seen(seconds):
+        return sample(held(seconds), low if seconds < 60 else high, 3 * MIB)
+
+    timeline = [
+        entry(33.0, "stage-began", stage="trace", **{"from": "normal"}, sample=seen(33.0)),
+        entry(49.0, "stage-began", stage="capture", **{"from": "trace"}, sample=seen(49.0)),
+        entry(60.0, "limit-changed", **{"from": low, "to": high}, sample=seen(60.0)),
+        entry(61.0, "stage-ended", stage="normal", **{"from": "trace"}, sample=seen(61.0)),
+        entry(200.0, "stage-began", stage="trace", **{"from": "normal"}, sample=seen(200.0)),
+        entry(255.0, "stage-began", stage="capture", **{"from": "trace"}, sample=seen(255.0)),
+        entry(300.0, "stage-began", stage="stop", **{"from": "capture"}, sample=seen(300.0)),
+        entry(301.0, "recovered")]
+    points = [{"seconds": float(second), "usage": [held(second) + 9 * MIB] * 3, "gauged": [held(second)] * 3,
+               "limit": low if second < 60 else high, "composition": composition(held(second) - 10 * MIB)} for second in range(1, 301)]
+    return incident("the memory of server was high and went down again: 960 MiB of 1 GiB (94%), +3 MiB/s", "recovered", timeline,
+                    history=[{"interval": 1, "points": points}])
+
+
 def hostile():
     """Every text is what an attacker would choose."""
     def poison(value, key=None):
@@ -335,7 +360,7 @@ def minimal():
     return {"schema": "memini.incident/1"}
 
 
-ALL = {"leak": leak, "recorded": recorded, "calm": calm, "verdict": verdict, "found": found, "open": going_on, "unclear": unclear, "jvm": jvm, "kernel": taken_by_the_kernel, "recovered": recovered, "hostile": hostile,
+ALL = {"leak": leak, "recorded": recorded, "calm": calm, "verdict": verdict, "found": found, "open": going_on, "unclear": unclear, "jvm": jvm, "kernel": taken_by_the_kernel, "recovered": recovered, "resized": resized, "hostile": hostile,
        "minimal": minimal}
 
 if __name__ == "__main__":

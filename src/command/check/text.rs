@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Dir, Evidence, LevelReport, Memory, MemoryLock, ProcessTree, Report};
+use crate::text::plain;
 use crate::units::Size;
 
 /// Room for the longest name and a gap.
@@ -25,7 +26,7 @@ pub fn render(report: &Report) -> String {
     lines.add("cores", &cores(report));
     let reason = report.reason.as_deref();
     lines.0.push_str(&reason.map_or("memini can guard here\n".to_owned(), |reason| {
-        format!("memini cannot guard here: {}\n", escape(reason))
+        format!("memini cannot guard here: {}\n", plain(reason))
     }));
     lines.0
 }
@@ -35,15 +36,8 @@ struct Lines(String);
 
 impl Lines {
     fn add(&mut self, name: &str, fact: &str) {
-        let _ = writeln!(self.0, "{name:COLUMN$}{}", escape(fact));
+        let _ = writeln!(self.0, "{name:COLUMN$}{}", plain(fact));
     }
-}
-
-/// Paths may hold anything; a fact stays on its line.
-fn escape(text: &str) -> String {
-    text.chars()
-        .map(|letter| if letter.is_control() { letter.escape_default().to_string() } else { letter.into() })
-        .collect()
 }
 
 fn memory(lines: &mut Lines, memory: &Memory) {

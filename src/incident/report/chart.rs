@@ -26,6 +26,9 @@ const APART: f64 = 9.0;
 /// How many rows the table of a chart has.
 const TABLE: usize = 40;
 
+/// How many changes of the limit are told one by one.
+const TOLD_LIMITS: usize = 4;
+
 /// A kind of memory is shown by itself from this share of the whole on.
 const SHOWN: f64 = 0.01;
 
@@ -72,6 +75,12 @@ impl Frame {
             let _ = write!(path, "{letter}{:.1} {:.1}", self.x(seconds) * 10.0, self.depth(bytes));
         }
         path
+    }
+
+    /// The same, with gaps where nothing is known.
+    fn broken_path(&self, places: &[(f64, Option<f64>)]) -> String {
+        let parts = places.chunk_by(|one, other| one.1.is_some() == other.1.is_some());
+        parts.map(|part| self.path(part.iter().filter_map(|(seconds, bytes)| Some((*seconds, (*bytes)?))))).collect()
     }
 
     /// The area between an upper and a lower edge.
@@ -163,6 +172,8 @@ pub fn memory(story: &Story, all: &Series, span: (f64, f64), events: &[Event], n
     let usage = series.points.iter().map(|point| (point.seconds, point.usage.last as f64));
     let is_usage_apart =
         series.points.iter().any(|point| (point.usage.last.abs_diff(point.gauged.last)) as f64 > frame.max / 50.0);
+    let limits = limit_steps(series, span);
+    let lines = threshold_steps(story, &limits, &frame);
     let content = html! {
         path.area d=(frame.area(&line, &floor)) {}
         @if is_band {
@@ -171,24 +182,17 @@ pub fn memory(story: &Story, all: &Series, span: (f64, f64), events: &[Event], n
         @if is_usage_apart {
             path.usage d=(frame.path(usage)) {}
         }
-        path.limit d=(frame.path(limit_steps(series, span).into_iter())) {}
+        @for (stage, steps) in &lines {
+            path.threshold.{ (stage) } d=(frame.broken_path(steps)) {}
+        }
+        path.limit d=(frame.path(limits.iter().copied())) {}
         path.gauged d=(frame.path(line.iter().copied())) {}
     };
-    let stages = ["trace", "capture", "stop", "kill"];
-    let lines: Vec<(&'static str, u64)> = stages
-        .into_iter()
-        .filter_map(|stage| {
-            let given = story.setting(&format!("{stage}_at")).as_str()?;
-            Some((stage, threshold(given, limit)?))
-        })
-        .filter(|(_, bytes)| *bytes as f64 <= frame.max)
-        .collect();
     let mut beside: Vec<Label> = lines
         .iter()
-        .map(|(stage, bytes)| Label {
-            y: frame.y(*bytes as f64),
-            class: stage,
-            text: format!("{stage} {}", Size(*bytes)),
+        .filter_map(|(stage, steps)| {
+            let now = steps.last()?.1?;
+            Some(Label { y: frame.y(now), class: stage, text: format!("{stage} {}", Size(now as u64)) })
         })
         .collect();
     beside.extend(limit.map(|limit| Label {
@@ -205,9 +209,6 @@ pub fn memory(story: &Story, all: &Series, span: (f64, f64), events: &[Event], n
                 svg.plot role="img" aria-labelledby={ (title) " " (description) } height=(px(frame.full_height())) {
                     title id=(title) { "Memory against its limit" }
                     desc id=(description) { (describe(story, series, &turns)) }
-                    @for (stage, bytes) in &lines {
-                        line.threshold.{ (stage) } x1="0" x2="100%" y1=(px(frame.y(*bytes as f64))) y2=(px(frame.y(*bytes as f64))) {}
-                    }
                     @for mark in &marks {
                         line.mark x1=(percent(mark.x)) x2=(percent(mark.x)) y1=(px(mark.y)) y2=(px(frame.top + HEIGHT)) {}
                     }
@@ -260,6 +261,25 @@ fn limit_steps(series: &Series, span: (f64, f64)) -> Vec<(f64, f64)> {
     let last = steps.last().copied();
     steps.extend(last.map(|(_, limit)| (span.1, limit)));
     steps
+}
+
+/// A stage, and where it begins: seconds and bytes.
+type Steps = (&'static str, Vec<(f64, Option<f64>)>);
+
+/// Where each stage begins, which changes with the limit; those that are higher than the picture are left out.
+fn threshold_steps(story: &Story, limits: &[(f64, f64)], frame: &Frame) -> Vec<Steps> {
+    let ends = [(frame.from, None), (frame.to, None)];
+    let steps = |stage: &'static str| {
+        let given = story.setting(&format!("{stage}_at")).as_str()?;
+        let place = |(seconds, limit)| (seconds, threshold(given, limit).map(|bytes| bytes as f64));
+        let steps: Vec<_> = match limits {
+            [] => ends.into_iter().map(place).collect(),
+            limits => limits.iter().map(|(seconds, limit)| place((*seconds, Some(*limit as u64)))).collect(),
+        };
+        let is_seen = |bytes: Option<f64>| bytes.is_some_and(|bytes| bytes <= frame.max);
+        steps.iter().any(|(_, bytes)| is_seen(*bytes)).then_some((stage, steps))
+    };
+    ["trace", "capture", "stop", "kill"].into_iter().filter_map(steps).collect()
 }
 
 struct Mark {
@@ -330,16 +350,35 @@ fn describe(story: &Story, series: &Series, turns: &[&Event]) -> String {
     if let Some(highest) = series.points.iter().max_by_key(|point| point.gauged.high) {
         let _ = write!(text, "; at the most {} at {}", Size(highest.gauged.high), story.clock(highest.seconds));
     }
-    match series.limit() {
-        Some(limit) => {
-            let _ = write!(text, ". The limit is {}.", Size(limit));
-        }
-        None => text.push_str(". There is no limit."),
-    }
+    describe_limit(&mut text, story, series);
     for turn in turns {
         let _ = write!(text, " {}: {}, {}.", turn.number.unwrap_or(0), turn.mark, turn.clock);
     }
     text
+}
+
+/// The limit, and how it changes.
+fn describe_limit(text: &mut String, story: &Story, series: &Series) {
+    let known = series.points.iter().filter_map(|point| Some((point.seconds, point.limit?)));
+    let mut limits: Vec<(f64, u64)> = known.collect();
+    limits.dedup_by_key(|(_, limit)| *limit);
+    let _ = match limits[..] {
+        [] => write!(text, ". There is no limit."),
+        [(_, limit)] => write!(text, ". The limit is {}.", Size(limit)),
+        [(_, first), ref others @ ..] if others.len() <= TOLD_LIMITS => {
+            let changes = others.iter().map(|(at, limit)| format!(", {} from {} on", Size(*limit), story.clock(*at)));
+            write!(text, ". The limit is {} at first{}.", Size(first), changes.collect::<String>())
+        }
+        [(_, first), ref others @ .., (_, last)] => {
+            let times = others.len().saturating_add(1);
+            write!(
+                text,
+                ". The limit is {} at first, changes {times} times, and is {} at last.",
+                Size(first),
+                Size(last)
+            )
+        }
+    };
 }
 
 /// So many of them at the most, the first and the last included.
@@ -520,6 +559,8 @@ fn composition_table(story: &Story, points: &[(f64, Parts)], shown: &[usize], sp
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -570,5 +611,57 @@ mod tests {
         let series = Series { points: vec![point(1.0, 5), point(2.0, 5), point(3.0, 9)] };
         assert_eq!(limit_steps(&series, (0.0, 4.0)), [(0.0, 5.0), (3.0, 5.0), (3.0, 9.0), (4.0, 9.0)]);
         assert_eq!(limit_steps(&Series::default(), (0.0, 4.0)), []);
+    }
+
+    #[test]
+    fn thresholds_change_with_the_limit_and_who_does_not_see_the_chart_hears_of_it() {
+        const MIB: u64 = 1 << 20;
+        let entry = |seconds: u64, limit: u64| {
+            let sample = json!({"usage": 100 * MIB, "gauged": 100 * MIB, "limit": limit * MIB});
+            json!({"event": "limit-changed", "at": "2026-11-22T05:45:01.000Z", "seconds": seconds, "sample": sample})
+        };
+        let told = |timeline: serde_json::Value| {
+            let settings = json!({"trace_at": "50%", "capture_at": "150MiB", "stop_at": "-300MiB", "kill_at": "off"});
+            let incident = json!({"schema": "memini.incident/1", "timeline": timeline, "settings": settings});
+            let story = Story::of(&incident.to_string()).unwrap();
+            let series = Series::of(&story);
+            let frame = Frame::new((0.0, 20.0), 0.0, 1100 * MIB);
+            let steps = threshold_steps(&story, &limit_steps(&series, (0.0, 20.0)), &frame);
+            let in_mib = |bytes: Option<f64>| bytes.map(|bytes| bytes as u64 / MIB);
+            let steps: Vec<(&str, Vec<_>)> = steps
+                .into_iter()
+                .map(|(stage, steps)| {
+                    (stage, steps.into_iter().map(|(at, bytes)| (at as u64, in_mib(bytes))).collect())
+                })
+                .collect();
+            let svg = memory(&story, &series, (0.0, 20.0), &[], "main").into_string();
+            (steps, describe(&story, &series, &[]), svg)
+        };
+        let (steps, heard, svg) = told(json!([entry(0, 256), entry(10, 1024), entry(20, 1024)]));
+        let places = |bytes: [Option<u64>; 4]| [0, 10, 10, 20].into_iter().zip(bytes).collect::<Vec<_>>();
+        assert_eq!(
+            steps,
+            [
+                ("trace", places([Some(128), Some(128), Some(512), Some(512)])),
+                ("capture", places([Some(150); 4])),
+                ("stop", places([None, None, Some(724), Some(724)])),
+            ]
+        );
+        assert!(heard.contains(". The limit is 256 MiB at first, 1 GiB from 05:45:11 on."), "{heard}");
+        let path =
+            |stage: &str| svg.split(&format!("class=\"threshold {stage}\" d=\"")).nth(1).unwrap().split('"').next();
+        assert_eq!(path("trace").unwrap().matches(['M', 'L']).count(), 4, "{svg}");
+        assert!(path("stop").unwrap().starts_with("M500.0 "), "{svg}");
+        let (steps, heard, _) = told(json!([entry(0, 512), entry(20, 512)]));
+        assert_eq!(steps[0], ("trace", vec![(0, Some(256)), (20, Some(256))]));
+        assert!(heard.ends_with(". The limit is 512 MiB."), "{heard}");
+        let (_, heard, _) = told((0..8).map(|index| entry(index, 100 + index)).collect());
+        assert!(
+            heard.ends_with(". The limit is 100 MiB at first, changes 7 times, and is 107 MiB at last."),
+            "{heard}"
+        );
+        let (steps, heard, _) = told(json!([entry(0, 0), entry(20, 0)]));
+        assert_eq!(steps, [("capture", vec![(0, Some(150)), (20, Some(150))])]);
+        assert!(heard.ends_with(". There is no limit."), "{heard}");
     }
 }

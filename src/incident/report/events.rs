@@ -1,5 +1,6 @@
 //! The timeline as sentences.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -38,8 +39,9 @@ const MOST_MARKED: usize = 12;
 pub fn events(story: &Story) -> Vec<Event> {
     let mut number = 0;
     let mut events: Vec<Event> = Vec::new();
+    let ends = Ends::of(story);
     for (index, entry) in story.timeline.iter().enumerate() {
-        let Some((weight, mark, sentence)) = told(entry, story, index) else { continue };
+        let Some((weight, mark, sentence)) = told(entry, story, &ends, index) else { continue };
         let is_marked = weight == Weight::Turn && number < MOST_MARKED;
         number += usize::from(is_marked);
         events.push(Event {
@@ -54,17 +56,30 @@ pub fn events(story: &Story) -> Vec<Event> {
     events
 }
 
-fn told(entry: &Entry, story: &Story, index: usize) -> Option<(Weight, String, String)> {
+/// Where runs end: the kind, the run, the place in the timeline.
+struct Ends<'a>(BTreeSet<(&'a str, u64, usize)>);
+
+impl<'a> Ends<'a> {
+    fn of(story: &'a Story) -> Self {
+        let kinds = ["hook-ended", "evidence-ended", "evidence-cut"];
+        let entries = story.timeline.iter().enumerate().filter(|(_, entry)| kinds.contains(&entry.event()));
+        Self(entries.filter_map(|(index, entry)| Some((entry.event(), entry.number("run")?, index))).collect())
+    }
+
+    /// The first one of this run after this place.
+    fn after(&self, kind: &'a str, run: u64, index: usize) -> Option<usize> {
+        self.0.range((kind, run, index)..=(kind, run, usize::MAX)).next().map(|(.., index)| *index)
+    }
+}
+
+fn told(entry: &Entry, story: &Story, ends: &Ends<'_>, index: usize) -> Option<(Weight, String, String)> {
     use Weight::{Common, Turn};
     let stage = entry.text("stage");
     let level = || entry.sample().map(|sample| format!(": {}", level(&sample))).unwrap_or_default();
     let turn = |mark: &str, sentence: String| Some((Turn, mark.to_owned(), sentence));
     let common = |sentence: String| Some((Common, String::new(), sentence));
     // How a run ended stands with its beginning.
-    let end = |kind: &str| {
-        let run = entry.number("run");
-        story.timeline.iter().skip(index).find(|other| other.event() == kind && other.number("run") == run)
-    };
+    let end = |kind| story.timeline.get(ends.after(kind, entry.number("run")?, index)?);
     match entry.event() {
         "stage-began" => turn(&stage, format!("The {} stage began{}", &*stage, level())),
         "stage-ended" => common(format!("The {} stage was over{}", &*entry.text("from"), level())),
@@ -347,6 +362,34 @@ mod tests {
                 (Some(2), "05:45:04", "The app ended, after memini had stopped it: ended by SIGTERM"),
             ]
         );
+    }
+
+    #[test]
+    fn a_run_ends_with_its_first_end_after_its_beginning() {
+        let run = |kind: &str, seconds: f64| json!({"event": kind, "run": 1, "after": seconds, "end": {"code": 0}});
+        let events = events(&story(json!([
+            run("evidence-ended", 1.0),
+            run("evidence-started", 0.0),
+            run("hook-ended", 2.0),
+            run("evidence-ended", 3.0),
+            run("evidence-started", 0.0),
+            run("evidence-ended", 4.0),
+        ])));
+        let told: Vec<_> = events.iter().map(|event| &event.sentence[..]).collect();
+        assert_eq!(
+            told,
+            ["memini looked at the processes (look), for 3 s", "memini looked at the processes (look), for 4 s"]
+        );
+    }
+
+    /// Searched for entry by entry, their ends and the first moment would take minutes.
+    #[test]
+    fn a_hundred_thousand_runs_without_an_end_are_told() {
+        let timeline: Value =
+            (0..100_000).map(|run| json!({"event": "hook-started", "run": run, "seconds": 1})).collect();
+        let events = events(&story(timeline));
+        assert_eq!((events.len(), &events[99_999].clock[..]), (100_000, ""));
+        assert_eq!(events[99_999].sentence, "Hook 99999 ran at the  stage, it has not ended");
     }
 
     #[test]

@@ -11,6 +11,11 @@ use serde_json::{Map, Value};
 use crate::incident::SCHEMA;
 use crate::text::plain;
 
+/// How many moments and how many processes or suspects are told. memini notes ten processes at a moment at the most, and 32 and ten
+/// suspects in its evidence; its journal, 64 KiB, has room for some eighty moments.
+const MOST_MOMENTS: usize = 200;
+const MOST_PROCESSES: usize = 1000;
+
 /// A text that neither acts on a terminal nor breaks a line, whoever has chosen it. `null` is an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Text(String);
@@ -103,6 +108,9 @@ pub struct Story {
     /// What a recorder has kept; the finest mesh may come anywhere.
     #[serde(deserialize_with = "or_default")]
     pub history: Vec<History>,
+    /// When memini started: the time since 1970.
+    #[serde(skip)]
+    start: Option<Duration>,
 }
 
 /// What was run.
@@ -405,7 +413,7 @@ impl Story {
     pub fn of(json: &str) -> Result<Self, String> {
         let story: Self = serde_json::from_str(json).map_err(|error| format!("it is no incident.json: {error}"))?;
         if &*story.schema == SCHEMA {
-            Ok(story.with_summary())
+            Ok(story.bounded().with_summary().with_start())
         } else if story.schema.starts_with("memini.incident/") {
             Err(format!("it is a {}, and this memini reads {SCHEMA}", story.schema))
         } else {
@@ -449,8 +457,28 @@ impl Story {
         self.summary.rsplit_once(": ").unwrap_or((&*self.summary, ""))
     }
 
-    /// When memini started: the time since 1970.
-    fn start(&self) -> Option<Duration> {
+    /// A record that is not memini's own may have more than anybody could read, and a table of moments by processes grows with both.
+    fn bounded(mut self) -> Self {
+        self.processes.truncate(MOST_MOMENTS);
+        self.processes.iter_mut().for_each(|seen| seen.list.truncate(MOST_PROCESSES));
+        if let Some(evidence) = &mut self.evidence {
+            evidence.looks.truncate(MOST_MOMENTS);
+            evidence.suspects.truncate(MOST_PROCESSES);
+            evidence.processes.truncate(MOST_PROCESSES);
+            let sizes = evidence.suspects.iter_mut().map(|suspect| &mut suspect.sizes);
+            let sizes = sizes.chain(evidence.processes.iter_mut().map(|process| &mut process.sizes));
+            sizes.for_each(|sizes| sizes.truncate(MOST_MOMENTS));
+        }
+        self
+    }
+
+    /// Every clock rests on it.
+    fn with_start(mut self) -> Self {
+        self.start = self.find_start();
+        self
+    }
+
+    fn find_start(&self) -> Option<Duration> {
         let entry = self.timeline.iter().find(|entry| !entry.text("at").is_empty())?;
         let at = humantime::parse_rfc3339(&entry.text("at")).ok()?.duration_since(UNIX_EPOCH).ok()?;
         at.checked_sub(Duration::try_from_secs_f64(entry.seconds()).ok()?)
@@ -475,7 +503,7 @@ impl Story {
     fn moment(&self, seconds: f64) -> String {
         let since = Duration::try_from_secs_f64(seconds).ok();
         // Later than the year 9999 there is no such form.
-        let at = since.and_then(|since| self.start()?.checked_add(since)).filter(|at| at.as_secs() < 253_402_300_800);
+        let at = since.and_then(|since| self.start?.checked_add(since)).filter(|at| at.as_secs() < 253_402_300_800);
         at.map(|at| humantime::format_rfc3339_seconds(UNIX_EPOCH + at).to_string()).unwrap_or_default()
     }
 

@@ -83,12 +83,17 @@ impl Sheet {
         }
     }
 
-    /// Lines whose columns matter.
+    /// Lines whose columns matter. After a list, indented lines would be text of its last item: a fence ends it.
     fn columns(&mut self, lines: &[String]) {
-        let indent = if self.form == Form::Markdown { "    " } else { "  " };
-        for line in lines {
-            self.line(&format!("{indent}{line}"));
+        if self.form == Form::Lines {
+            lines.iter().for_each(|line| self.line(&format!("  {line}")));
+            return;
         }
+        let longest = lines.iter().map(|line| longest_marks(line)).max().unwrap_or(0);
+        let fence = "`".repeat(longest.saturating_add(1).max(3));
+        self.line(&fence);
+        lines.iter().for_each(|line| self.line(line));
+        self.line(&fence);
     }
 
     /// A text in which there may be anything.
@@ -108,8 +113,15 @@ impl Sheet {
     }
 }
 
-/// So that Markdown shows these letters and does nothing about them.
+/// So that Markdown shows these letters and does nothing about them, nor does a tracker: what one would make a link of, or somebody
+/// who is told of it, stands as code. Escapes do not help there, since links are looked for in what Markdown has made.
 fn escaped(text: &str) -> String {
+    let is_link = |word: &str| ["@", "#", "://", "www."].iter().any(|sign| word.contains(sign));
+    let words = text.split(' ').map(|word| if is_link(word) { code_span(word) } else { escaped_word(word) });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn escaped_word(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
         if matches!(letter, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '#' | '$') {
@@ -122,10 +134,14 @@ fn escaped(text: &str) -> String {
 
 /// Marks that are longer than any within.
 fn code_span(text: &str) -> String {
-    let longest = text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
-    let marks = "`".repeat(longest + 1);
+    let marks = "`".repeat(longest_marks(text).saturating_add(1));
     let space = if text.is_empty() || text.starts_with('`') || text.ends_with('`') { " " } else { "" };
     format!("{marks}{space}{text}{space}{marks}")
+}
+
+/// How many marks stand beside one another.
+fn longest_marks(text: &str) -> usize {
+    text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
 }
 
 fn head(sheet: &mut Sheet, story: &Story) {
@@ -169,6 +185,7 @@ fn who_grew(sheet: &mut Sheet, story: &Story) {
         let amount = if sheet.form == Form::Lines { format!("{amount:>11}") } else { format!("**{amount}**") };
         sheet.item(&format!("{amount}  {what}, {place}"));
         if let Some(path) = path(evidence, suspect) {
+            let path = sheet.prose(&path);
             sheet.below(&path);
         }
     }
@@ -310,8 +327,8 @@ fn not_done(sheet: &mut Sheet, story: &Story) {
         sheet.item("Nothing that was called for was left out.");
     }
     for undone in &story.not_done {
-        let text = sheet.prose(&undone.text);
-        sheet.item(format!("{} {text}", clock_of(&undone.at)).trim_start());
+        let text = sheet.prose(&format!("{} {}", clock_of(&undone.at), undone.text));
+        sheet.item(text.trim_start());
     }
 }
 
@@ -341,6 +358,8 @@ fn artifacts(sheet: &mut Sheet, story: &Story) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -352,9 +371,84 @@ mod tests {
 
     #[test]
     fn markdown_shows_what_stands_there_and_does_nothing() {
-        assert_eq!(escaped("<b>[x](y) *a* | #1"), "\\<b\\>\\[x\\](y) \\*a\\* \\| \\#1");
+        for (text, shown) in [
+            ("<b>[x](y) *a* | #", "\\<b\\>\\[x\\](y) \\*a\\* \\| `#`"),
+            ("fixes #1 of @octocat", "fixes `#1` of `@octocat`"),
+            ("http://a.example, www.a.example: a`@b", "`http://a.example,` `www.a.example:` ``a`@b``"),
+        ] {
+            assert_eq!(escaped(text), shown);
+        }
         for (text, span) in [("a", "`a`"), ("", "`  `"), ("a`b", "``a`b``"), ("``", "``` `` ```"), ("<i>", "`<i>`")] {
             assert_eq!(code_span(text), span);
         }
+    }
+
+    /// An incident in which every text that is another's choice is this one.
+    fn hostile(text: &str) -> Story {
+        let sample = |mib: u64| json!({"usage": mib << 20, "gauged": mib << 20, "limit": 512 << 20});
+        let entry = |seconds: u64, mib: u64| json!({"event": "stage-began", "stage": text, "at": "2026-11-22T05:45:01.000Z", "seconds": seconds, "sample": sample(mib)});
+        let look = json!({"stage": text, "at": format!("2026-11-22T{text}")});
+        let suspect =
+            json!({"what": text, "place": text, "process": {"pid": 7, "comm": text}, "growth": 5, "sizes": [5, 10]});
+        let incident = json!({
+            "schema": "memini.incident/1", "id": text, "summary": text, "outcome": text, "began": text,
+            "timeline": [entry(1, 100), entry(60, 400), {"event": text, "seconds": 61}],
+            "not_done": [{"at": format!("2026-11-22T{text}"), "text": text}], "artifacts": [{"file": text, "sha256": text}],
+            "evidence": {"place": text, "growth": 5, "looks": [look, look], "suspects": [suspect],
+                "processes": [{"pid": 7, "comm": text, "sizes": [5, 10]}]},
+        });
+        Story::of(&incident.to_string()).unwrap()
+    }
+
+    /// What Markdown would read, without code.
+    fn without_code(text: &str) -> String {
+        let mut rest = text;
+        let mut outside = String::new();
+        while let Some(start) = rest.find('`') {
+            let (before, marked) = rest.split_at(start);
+            outside.push_str(before);
+            if before.ends_with('\\') {
+                rest = &marked[1..];
+                continue;
+            }
+            let marks = &marked[..marked.find(|letter| letter != '`').unwrap()];
+            let inner = &marked[marks.len()..];
+            let end = inner
+                .match_indices(marks)
+                .map(|(at, _)| at)
+                .find(|at| !inner[..*at].ends_with('`') && !inner[at + marks.len()..].starts_with('`'));
+            rest = &inner[end.unwrap() + marks.len()..];
+        }
+        outside + rest
+    }
+
+    #[test]
+    fn in_markdown_no_text_of_anothers_is_markup_a_link_or_a_name_that_is_told() {
+        for evil in ["<script>alert(1)</script>", "@octocat", "http://a.example/", "www.a.example", "#1", "x`@y```"] {
+            let markdown = text(&hostile(evil), Form::Markdown);
+            let outside = without_code(&markdown);
+            for sign in ["@", "://", "www.", "#1"] {
+                assert!(!outside.contains(sign), "{sign} of {evil}: {markdown}");
+            }
+            assert!(!outside.replace("\\<", "").contains('<'), "{evil}: {markdown}");
+            assert!(markdown.matches(evil).count() > 5, "{evil}: {markdown}");
+        }
+    }
+
+    #[test]
+    fn a_chart_after_a_list_is_code_in_markdown() {
+        let markdown = text(&hostile("``` a"), Form::Markdown);
+        let lines: Vec<&str> = markdown.lines().collect();
+        let fenced = |fence: &str, inner: &str| {
+            let within: Vec<&str> = lines.iter().copied().skip_while(|line| *line != fence).skip(1).collect();
+            let end = within.iter().position(|line| *line == fence).unwrap();
+            assert!(within[..end].iter().any(|line| line.contains(inner)), "{markdown}");
+            assert!(within[..end].iter().all(|line| !line.starts_with(fence)), "{markdown}");
+        };
+        assert!(markdown.contains("- It grew for "), "{markdown}");
+        fenced("```", "400 MiB   78% ██");
+        fenced("````", "``` a 7");
+        let plain = text(&hostile("a"), Form::Lines);
+        assert!(plain.contains("\n  05:46:00   400 MiB   78% ██") && !plain.contains('`'), "{plain}");
     }
 }

@@ -1,8 +1,8 @@
 //! The processes, with what they held at each look.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::story::{Held, Look, Process, Story, Text, clock_of, stage_name};
+use super::story::{Held, Look, Story, Text, clock_of, stage_name};
 
 /// A moment at which processes were looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,15 +75,21 @@ impl Tree {
             .iter()
             .map(|seen| Moment { stage: stage_name(&seen.stage).to_owned(), clock: clock_of(&seen.at) })
             .collect();
+        // What each of them held then.
+        let mut then: Vec<HashMap<i64, u64>> = Vec::with_capacity(story.processes.len());
+        for seen in &story.processes {
+            // The first of a number counts.
+            then.push(seen.list.iter().rev().map(|process| (process.pid, process.held())).collect());
+        }
         let mut nodes: Vec<Node> = Vec::new();
+        let mut known: HashSet<i64> = HashSet::new();
         for process in story.processes.iter().rev().flat_map(|seen| &seen.list) {
-            if !nodes.iter().any(|node| node.pid == process.pid) {
-                let then = |list: &[Process]| list.iter().find(|other| other.pid == process.pid).map(Process::held);
+            if known.insert(process.pid) {
                 nodes.push(Node {
                     pid: process.pid,
                     parent: process.parent,
                     name: process.comm.clone(),
-                    sizes: story.processes.iter().map(|seen| then(&seen.list)).collect(),
+                    sizes: then.iter().map(|held| held.get(&process.pid).copied()).collect(),
                 });
             }
         }
@@ -97,6 +103,10 @@ impl Tree {
         let is_root = |node: &&Node| !known.contains(&node.parent) || node.parent == node.pid;
         // The next one is at the end.
         let mut waiting: Vec<(usize, &Node)> = nodes.iter().filter(is_root).rev().map(|node| (0, node)).collect();
+        let mut children: HashMap<i64, Vec<&Node>> = HashMap::new();
+        for node in nodes.iter().filter(|node| node.pid != node.parent).rev() {
+            children.entry(node.parent).or_default().push(node);
+        }
         let mut rows: Vec<Row> = Vec::with_capacity(nodes.len());
         let mut shown: HashSet<i64> = HashSet::new();
         while let Some((depth, node)) = waiting.pop() {
@@ -105,8 +115,9 @@ impl Tree {
                 continue;
             }
             rows.push(Row { depth, pid: node.pid, name: node.name.clone(), sizes: node.sizes.clone() });
-            let children = nodes.iter().filter(|child| child.parent == node.pid && child.pid != node.pid).rev();
-            waiting.extend(children.map(|child| (depth + 1, child)));
+            // Those that were shown have no more.
+            let children = children.remove(&node.pid).unwrap_or_default();
+            waiting.extend(children.into_iter().map(|child| (depth.saturating_add(1), child)));
         }
         let others = count.saturating_sub(rows.len() as u64);
         Self { moments, rows, others }
@@ -150,6 +161,22 @@ mod tests {
         ]}));
         let shown: Vec<_> = tree.rows.iter().map(|row| (row.pid, row.sizes.clone())).collect();
         assert_eq!(shown, [(7, vec![Some(5), Some(8)]), (8, vec![None, Some(2)])]);
+    }
+
+    #[test]
+    fn a_record_that_is_far_too_long_is_a_table_that_can_be_read() {
+        // Each is the parent of the next.
+        let processes: Vec<_> =
+            (0..1500).map(|pid| json!({"pid": pid + 1, "parent": pid, "sizes": vec![1; 250]})).collect();
+        let looks = vec![json!({"stage": "trace"}); 250];
+        let seen = |pid: i64| json!({"count": 5000, "list": vec![json!({"pid": pid, "rss_anon": 5}); 1100]});
+        let noted: Vec<_> = (0..250).map(seen).collect();
+        let looked = tree(json!({"evidence": {"looks": looks, "processes": processes}}));
+        assert_eq!((looked.moments.len(), looked.rows.len(), looked.rows[999].depth), (200, 1000, 999));
+        assert!(looked.rows.iter().all(|row| row.sizes.len() == 200));
+        let noted = tree(json!({"processes": noted}));
+        assert_eq!((noted.moments.len(), noted.rows.len(), noted.others), (200, 200, 4800));
+        assert!(noted.rows.iter().all(|row| row.sizes.iter().flatten().count() == 1));
     }
 
     #[test]
