@@ -434,7 +434,8 @@ fn holders(
                 _ => "container",
             };
             let bytes = large.bytes.saturating_add(of_items);
-            Holder { name, kind: kind.to_owned(), items: large.items, bytes }
+            let address = format!("{:#x}", large.address);
+            Holder { name, kind: kind.to_owned(), items: large.items, bytes, address }
         })
         .collect()
 }

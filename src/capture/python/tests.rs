@@ -249,6 +249,38 @@ fn every_python_here_is_counted_as_it_counts_itself_and_its_containers_are_named
 }
 
 #[test]
+fn a_container_has_the_same_name_whatever_function_holds_it_just_now() {
+    // What the functions refer to is reached before the modules are.
+    let app = App::start(
+        &default_python(),
+        "
+server = Server(); server.handlers = list(range(7000))
+server.tables = {'users': {'all': list(range(8000))}}
+Registry.items = {i: i for i in range(9000)}
+class Handler:
+    def __init__(self): self.server = server; self.own = list(range(6000))
+def handle(handler):
+    handlers = server.handlers; tables = server.tables; registry = Registry; kept = list(range(5000))
+    tell()
+handle(Handler())
+",
+    );
+    let census = app.census(&patient());
+    for (name, items) in [
+        ("__main__.server.handlers", 7000),
+        ("__main__.server.tables['users']['all']", 8000),
+        ("__main__.Registry.items", 9000),
+        // Nothing else leads to these.
+        ("local variable handler of handle.own", 6000),
+        ("local variable kept of handle", 5000),
+    ] {
+        let holder = holder(&census, name);
+        assert_eq!(holder.items, items, "{name}");
+        assert!(holder.address.starts_with("0x") && holder.address.len() > 4, "{holder:?}");
+    }
+}
+
+#[test]
 fn a_few_large_items_are_found_among_many_small_ones() {
     let program = "
 pictures = {i: bytes([i]) * (1 << 20) for i in range(40)}
