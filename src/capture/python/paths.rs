@@ -73,6 +73,9 @@ pub struct Paths {
     known: ByAddress<u32>,
     /// Nodes to which a lasting way was found after they had been expanded: it is one to what is below them, too.
     again: Vec<u32>,
+    /// Until when there is time, and whether that is over.
+    until: Option<Instant>,
+    is_late: bool,
 }
 
 /// Where a module comes from: the app's own names are told first.
@@ -95,6 +98,7 @@ impl Paths {
         until: Instant,
         visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) -> bool {
+        (self.until, self.is_late) = (Some(until), false);
         let mut next = self.nodes.len();
         self.frames(heap, python, interpreter, visit);
         let mut modules = modules(heap, interpreter.wrapping_add(python.layout.modules));
@@ -106,14 +110,14 @@ impl Paths {
         let mut modules = modules.into_iter().peekable();
         loop {
             while let Some(node) = self.nodes.get(next).copied() {
-                if self.nodes.len() >= MOST || (next & 31 == 0 && heap.memory.now() >= until) {
+                if self.nodes.len() >= MOST || self.is_late(heap, next & 31 == 0) {
                     return false;
                 }
                 self.expand(heap, next, node.address, visit);
                 next = next.wrapping_add(1);
             }
             let Some((origin, name, module)) = modules.next() else {
-                self.expand_again(heap, until, visit);
+                self.expand_again(heap, visit);
                 return true;
             };
             self.push_module(origin, name, module);
@@ -121,6 +125,11 @@ impl Paths {
                 self.push_module(origin, name, module);
             }
         }
+    }
+
+    fn is_late(&mut self, heap: &mut Heap, is_due: bool) -> bool {
+        self.is_late = self.is_late || self.until.is_some_and(|until| heap.memory.is_past(until, is_due));
+        self.is_late
     }
 
     /// Whether this object was reached.
@@ -254,10 +263,10 @@ impl Paths {
     }
 
     /// With what time is left when all was reached: names that last for what is below those that have got one.
-    fn expand_again(&mut self, heap: &mut Heap, until: Instant, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
+    fn expand_again(&mut self, heap: &mut Heap, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
         let mut next = 0;
         while let Some(place) = self.again.get(next).and_then(|place| usize::try_from(*place).ok()) {
-            if next & 31 == 0 && heap.memory.now() >= until {
+            if self.is_late(heap, next & 31 == 0) {
                 break;
             }
             if let Some(address) = self.nodes.get(place).map(|node| node.address) {
@@ -303,7 +312,7 @@ impl Paths {
             self.prefer(*place, parent, edge);
             return;
         }
-        if self.nodes.len() >= MOST {
+        if self.nodes.len() >= MOST || self.is_late(heap, false) {
             return;
         }
         let Some(of) = heap.object(address, Reach::Far) else { return };
@@ -471,6 +480,9 @@ impl Paths {
             for _ in 0..FRAMES {
                 if frame == 0 {
                     break;
+                }
+                if self.is_late(heap, true) {
+                    return;
                 }
                 self.locals(heap, usize::MAX, frame, visit);
                 frame = heap.memory.word(frame.wrapping_add(layout.frame_previous)).unwrap_or(0);
