@@ -27,6 +27,10 @@ pub struct Holder {
     pub items: u64,
     /// What the container takes itself, and its items as far as they were looked at; bytes.
     pub bytes: u64,
+    /// Where it is, in hexadecimal, in a runtime that does not move its objects: it has this for as long as it is there, and a
+    /// name only as it happens to be reached. Empty elsewhere.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub address: String,
 }
 
 /// A line of the program, and what it has allocated that is still in use.

@@ -37,6 +37,10 @@ const LEAST_CROWD: u64 = 1000;
 const MOST_OF_EACH: u64 = 1000;
 /// What stands for the name of a container to which no way was found, or for which there was no time.
 const NAMELESS: &str = "without a name";
+/// What the name of a container begins with that was reached through a function that just ran.
+const OF_A_FUNCTION: &str = "local variable ";
+/// By how much more it tells that it is a container which may have been there before, untold: still more than what it is made of.
+const DOUBTFUL: f64 = 1.2;
 /// How many callers of a line are named.
 const CALLERS: usize = 3;
 
@@ -174,7 +178,27 @@ struct Amount {
 /// A snapshot, taken apart.
 type Amounts = HashMap<Key, Amount>;
 
-fn take_apart(snapshot: &Snapshot) -> Amounts {
+/// The names of containers whose places are known, by process, kind and place.
+type Names<'a> = HashMap<(Identity, &'a str, &'a str), &'a str>;
+
+/// One name for each container that is followed by its place: which way leads to it may be another one at each look, as other
+/// functions run then. The newest of the best ones.
+fn names<'a>(snapshots: &[&'a Snapshot]) -> Names<'a> {
+    let rank = |name: &str| if name.is_empty() { 0 } else { 1 + u8::from(!name.starts_with(OF_A_FUNCTION)) };
+    let mut names = Names::new();
+    for look in snapshots.iter().flat_map(|snapshot| &snapshot.processes) {
+        let holders = look.census.iter().flat_map(|census| &census.holders);
+        for holder in holders.filter(|holder| !holder.address.is_empty()) {
+            let best = names.entry((look.process.identity, &holder.kind, &holder.address)).or_insert("");
+            if rank(&holder.name) >= rank(best) {
+                *best = &holder.name;
+            }
+        }
+    }
+    names
+}
+
+fn take_apart(snapshot: &Snapshot, names: &Names<'_>) -> Amounts {
     let mut amounts = Amounts::new();
     // What lies on a tmpfs may be others' and charged to them: a machine's, or another container's.
     let shared = snapshot.composition.map_or(u64::MAX, |composition| composition.shmem);
@@ -214,7 +238,9 @@ fn take_apart(snapshot: &Snapshot) -> Amounts {
             add(Key::Type(id, group.name.clone()), group.bytes, Some(group.instances));
         }
         for holder in &census.holders {
-            let name = if holder.name.is_empty() { NAMELESS } else { &holder.name };
+            let known = names.get(&(id, &holder.kind[..], &holder.address[..]));
+            let name = known.copied().unwrap_or(&holder.name);
+            let name = if name.is_empty() { NAMELESS } else { name };
             add(Key::Holder(id, format!("{name}: {}", holder.kind)), holder.bytes, Some(holder.items));
         }
         for site in &census.sites {
@@ -265,7 +291,8 @@ fn private(look: &Look) -> u64 {
 /// Compares the newest with the oldest; `snapshots` are in their order. With one there is no growth, only size.
 pub fn find(snapshots: &[&Snapshot]) -> Findings {
     let Some((newest, earlier)) = snapshots.split_last() else { return Findings::default() };
-    let series: Vec<Amounts> = snapshots.iter().map(|snapshot| take_apart(snapshot)).collect();
+    let names = names(snapshots);
+    let series: Vec<Amounts> = snapshots.iter().map(|snapshot| take_apart(snapshot, &names)).collect();
     let oldest = earlier.first();
     let milliseconds = oldest.map_or(0, |oldest| newest.taken_ms.saturating_sub(oldest.taken_ms));
     let span = Duration::from_millis(milliseconds);
@@ -290,6 +317,12 @@ impl Crowd {
     }
 }
 
+/// A container that may have been there before, and was not told.
+struct Untold {
+    /// How many of its items are new for sure; `None`: perhaps not one.
+    more: Option<u64>,
+}
+
 struct Case<'a> {
     newest: &'a Snapshot,
     /// The oldest, if there are two.
@@ -312,6 +345,12 @@ fn positive(number: i64) -> u64 {
 
 fn difference(now: u64, then: u64) -> i64 {
     i64::try_from(i128::from(now).saturating_sub(i128::from(then))).unwrap_or(i64::MAX)
+}
+
+/// The same part of a number that these are of all.
+fn part_of(number: i64, these: u64, all: u64) -> i64 {
+    let part = i128::from(number).saturating_mul(i128::from(these)).checked_div(i128::from(all));
+    part.and_then(|part| i64::try_from(part).ok()).unwrap_or(number)
 }
 
 impl Case<'_> {
@@ -454,6 +493,22 @@ impl Case<'_> {
         self.first.and_then(|first| first.find(id)).is_some_and(|look| look.census.is_none())
     }
 
+    /// Whether this is a container of a process that was looked into before, and not told then. It may have had too few items.
+    fn untold(&self, key: &Key, count: Option<u64>) -> Option<Untold> {
+        let Key::Holder(id, _) = key else { return None };
+        let census = self.first.and_then(|first| first.find(*id))?.census.as_ref()?;
+        if self.series.first().is_some_and(|oldest| oldest.contains_key(key)) {
+            return None;
+        }
+        // Two thirds or more of those that are told are the ones with the most items, in their order: who was not told had no more
+        // than these. The others are told for what they take.
+        let told = census.holders.len();
+        let last = told.saturating_sub(told / 3).saturating_sub(1);
+        let most = census.holders.get(last).map_or(0, |holder| holder.items);
+        let more = count.map(|count| count.saturating_sub(most)).filter(|more| *more > 0 && census.share >= 1.0);
+        Some(Untold { more })
+    }
+
     /// For how long it has been recorded which lines of this process allocate.
     fn recorded(&self, id: Identity) -> Option<Duration> {
         self.newest.find(id)?.census.as_ref()?.recorded
@@ -491,14 +546,21 @@ impl Case<'_> {
         let then = self.oldest(key);
         let mut growth = difference(amount.bytes, then.bytes);
         let mut more = amount.count.map(|count| difference(count, then.count.unwrap_or(0)));
+        let untold = self.untold(key, amount.count);
+        if let Some(Untold { more: new }) = untold {
+            growth = new.map_or(growth, |new| part_of(growth, new, amount.count.unwrap_or(0)));
+            more = new.map(|new| difference(new, 0));
+        }
         match key {
             // What there was of it is not known: no more of it can be new than the process has grown by.
             Key::Type(id, _) | Key::Holder(id, _) if self.is_unknown(*id) => {
                 growth = growth.min(self.growth(&Key::Private(*id)));
                 more = None;
             }
-            // It may have had a name when it was looked at before.
-            Key::Holder(id, name) if is_nameless(name) => growth = growth.min(self.growth(&Key::Private(*id))),
+            // It may have had a name when it was looked at before, or have had too few items to be told.
+            Key::Holder(id, name) if is_nameless(name) || untold.is_some() => {
+                growth = growth.min(self.growth(&Key::Private(*id)));
+            }
             Key::Outside(id) if self.is_unknown(*id) => return None,
             _ => {}
         }
@@ -509,6 +571,8 @@ impl Case<'_> {
         let part = (positive(growth) as f64 / whole as f64).min(1.0);
         let (identity, what, place, rung) = self.description(key)?;
         let weight = self.weight(key, part, positive(more.unwrap_or(0)), then.count.unwrap_or(0))?;
+        let is_doubtful = untold.is_some_and(|untold| untold.more.is_none());
+        let weight = if is_doubtful { weight.min(part * DOUBTFUL) } else { weight };
         let crowd = self.crowd(key, positive(more.unwrap_or(0)));
         let crowd_weight = crowd.as_ref().map_or(0.0, |crowd| crowd.weight(whole));
         let is_surge = matches!(key, Key::Threads(_) | Key::Descriptors(..) | Key::Program(_));
@@ -746,6 +810,7 @@ mod tests {
             kind: "list".into(),
             items: *items,
             bytes: bytes * MIB,
+            address: String::new(),
         });
         let (groups, holders) = (groups.collect(), holders.collect());
         Some(Census {
@@ -837,6 +902,68 @@ mod tests {
         assert_eq!(findings.suspects[0].growth, Some(100 * MIB as i64));
         // A steady one is not accused because its name was not found again.
         assert!(!top(&[&first, &at(60, 61, "", 0.6)]).1.is_conclusive);
+    }
+
+    /// A Python that holds so much and these: name, place, items, mebibytes.
+    fn holding(seconds: u64, private: u64, holders: &[(&str, &str, u64, u64)]) -> Snapshot {
+        let mut look = look(12, "python3", private);
+        let all: Vec<_> = holders.iter().map(|(name, _, items, bytes)| (*name, *items, *bytes)).collect();
+        let mut census = census(&[("str", 9, 1)], &all, None).unwrap();
+        census.share = 1.0;
+        for (holder, (_, place, ..)) in census.holders.iter_mut().zip(holders) {
+            holder.address = (*place).into();
+        }
+        look.census = Some(census);
+        snapshot(seconds, vec![look])
+    }
+
+    #[test]
+    fn a_container_is_the_same_one_whatever_function_leads_to_it() {
+        const BY_FUNCTION: &str = "local variable self of handle.server.cache";
+        let first = holding(0, 200, &[("app.server.cache", "0x10", 5000, 100), ("app.leak", "0x20", 4000, 10)]);
+        let last = holding(60, 300, &[(BY_FUNCTION, "0x10", 5100, 102), ("", "0x20", 44_000, 110)]);
+        let findings = find(&[&first, &last]);
+        let told: Vec<_> = findings.suspects.iter().map(|found| (&found.what[..], found.count_growth)).collect();
+        assert_eq!(told.first(), Some(&("app.leak: list", Some(40_000))), "{told:?}");
+        assert!(!told.iter().any(|(what, _)| what.contains("cache")), "{told:?}");
+        // The better name is told, whenever it was found.
+        let grown = |name, place| holding(60, 300, &[(name, place, 9000, 200)]);
+        for (name, place, what, more) in [
+            (BY_FUNCTION, "0x10", "app.server.cache: list", 4000),
+            ("app.cache", "0x10", "app.cache: list", 4000),
+            // What was made anew is elsewhere, and has its name.
+            ("app.server.cache", "0x90", "app.server.cache: list", 4000),
+        ] {
+            let findings = find(&[&first, &grown(name, place)]);
+            let first = findings.suspects.first().map(|found| (&found.what[..], found.count_growth));
+            assert_eq!(first, Some((what, Some(more))), "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_container_that_was_not_told_before_has_not_grown_by_all_that_it_holds() {
+        let known = [("app.a", "0x1", 900, 9), ("app.b", "0x2", 500, 3), ("app.leak", "0x3", 400, 20)];
+        let first = holding(0, 400, &known);
+        let with = |private, name, items, bytes, leak| {
+            let [a, b, (of, place, ..)] = known;
+            holding(60, private, &[(name, "0x4", items, bytes), a, b, (of, place, 4000, leak)])
+        };
+        // With so few items it may have been there, and be as large as it was.
+        let (what, findings) = top(&[&first, &with(500, "app.table", 450, 300, 110)]);
+        assert_eq!(what, "app.leak: list");
+        let table = findings.suspects.iter().find(|found| found.what == "app.table: list").unwrap();
+        assert_eq!((table.growth, table.count_growth), (Some(100 * MIB as i64), None));
+        // With so many most of them are new.
+        let (what, findings) = top(&[&first, &with(500, "app.table", 5000, 120, 21)]);
+        let table = &findings.suspects[0];
+        assert_eq!(
+            (&what[..], table.growth, table.count_growth),
+            ("app.table: list", Some(100 * MIB as i64), Some(4500))
+        );
+        // In a process that was not there all of it is new.
+        let mut later = with(500, "app.table", 450, 300, 110);
+        later.processes[0].process.identity.start = 8;
+        assert_eq!(find(&[&first, &later]).suspects[0].count_growth, Some(450));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! `__worker release`: continues what `memini capture` holds still, should that be killed in the middle of a look.
+//! `__worker release`: continues what `memini capture` holds still, should that be killed in the middle of a look, or take too
+//! long for it.
 //!
 //! What memini's own workers hold, PID 1 lets go on. Here there is nobody else.
 
@@ -6,9 +7,13 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::supervisor::report::WORKER;
+use crate::supervisor::report::{LONGEST_LOOK, WORKER};
+use crate::sys::mask;
 use crate::sys::process::{Handle, ProcessId};
 use crate::sys::signal::Signal;
 
@@ -39,7 +44,10 @@ pub fn tell(process: Option<ProcessId>) -> io::Result<()> {
         *releaser = child.stdin;
     }
     let line = format!("{}\n", process.map_or(0, ProcessId::get));
-    releaser.as_mut().map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes()))
+    let told = releaser.as_mut().map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes()));
+    // Ctrl-Z waits until the look is over: whoever is looked at would stand as long as this program does.
+    mask::hold_back(libc::SIGTSTP, told.is_ok() && process.is_some());
+    told
 }
 
 /// The worker: reads until its maker has ended, however it did, and lets go on who is held then.
@@ -47,12 +55,69 @@ pub fn run(words: &[OsString]) -> Option<()> {
     if !words.is_empty() {
         return None;
     }
-    let mut held = None;
-    for line in io::stdin().lock().lines().map_while(Result::ok) {
-        held = line.parse().ok().and_then(ProcessId::new).and_then(|process| Handle::open(process).ok());
-    }
-    if let Some(held) = held {
-        let _ = held.signal(Signal::CONT);
-    }
+    let (sender, lines) = mpsc::channel();
+    let reader = move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    };
+    thread::Builder::new().spawn(reader).ok()?;
+    stand_by(&lines, LONGEST_LOOK);
     Some(())
+}
+
+/// Lets go on who is held for longer than this, and in the end who is held then.
+fn stand_by(lines: &Receiver<String>, longest: Duration) {
+    let mut held: Option<(Handle, Instant)> = None;
+    loop {
+        let line = match &held {
+            Some((_, since)) => lines.recv_timeout(longest.saturating_sub(since.elapsed())),
+            None => lines.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        if let (Some((process, _)), Err(_)) = (&held, &line) {
+            let _ = process.signal(Signal::CONT);
+        }
+        held = match line {
+            Ok(line) => {
+                let process = line.parse().ok().and_then(ProcessId::new);
+                process.and_then(|process| Handle::open(process).ok()).map(|process| (process, Instant::now()))
+            }
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::process;
+
+    #[test]
+    fn who_is_held_goes_on_when_the_look_takes_too_long_and_when_nobody_looks_any_more() {
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let held = ProcessId::new(child.id().cast_signed()).unwrap();
+        let stands = || std::fs::read_to_string(format!("/proc/{held}/stat")).unwrap().contains(") T ");
+        for (longest, keeps) in [(Duration::from_millis(1), true), (Duration::from_secs(1000), false)] {
+            process::kill(held, Signal::STOP).unwrap();
+            while !stands() {
+                thread::yield_now();
+            }
+            let (sender, lines) = mpsc::channel();
+            let guard = thread::spawn(move || stand_by(&lines, longest));
+            sender.send(held.to_string()).unwrap();
+            let sender = Some(sender).filter(|_| keeps);
+            while stands() {
+                thread::yield_now();
+            }
+            // Whoever was let go on is not held any more.
+            assert!(sender.as_ref().is_none_or(|sender| sender.send("0".to_owned()).is_ok()));
+            drop(sender);
+            guard.join().unwrap();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

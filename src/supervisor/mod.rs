@@ -337,6 +337,7 @@ impl Supervisor {
             self.pending.push_back(Pending::Deadline);
         }
         self.continue_newborn_if_due();
+        self.end_holds_if_due();
         self.write_record_if_due(now);
         self.keep_recorder(now);
         self.tidy_program(now);
@@ -393,6 +394,14 @@ impl Supervisor {
         }
     }
 
+    /// A look that takes too long must not be what stops an app.
+    fn end_holds_if_due(&mut self) {
+        if self.workers.hold_due().is_some() {
+            self.workers.end_holds(Instant::now());
+            self.brake_who_was_let_go();
+        }
+    }
+
     /// When a record is to be written: not while a killed app still lets go of its memory, if that does not take too long.
     /// The OOM killer finds nothing any more that it could take from such a process, and whoever needs memory at the limit
     /// now, as a new worker does, is killed in its place: memini itself.
@@ -433,7 +442,8 @@ impl Supervisor {
         let record = if self.held.is_some() { None } else { self.record_due() };
         let recorder = self.recorder_due().filter(|_| !self.engine.is_scarce());
         let due = [self.engine.deadline(), record, self.newborn_due(), recorder, self.tidying_due()];
-        due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE)
+        let held = self.workers.hold_due().map_or(IDLE, |due| due.saturating_duration_since(Instant::now()));
+        due.into_iter().flatten().map(|moment| moment.since(now)).min().unwrap_or(IDLE).min(IDLE).min(held)
     }
 
     /// Reads signals and passes on what is meant for the app.

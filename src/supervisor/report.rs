@@ -1,9 +1,14 @@
 //! What workers and PID 1 say to one another: lines of text on the worker's standard output, which is a pipe.
 
 use std::io::Write;
+use std::time::Duration;
 
 /// The hidden first argument of memini's own workers.
 pub const WORKER: &str = "__worker";
+
+/// How long a process is held at the most, to be looked at. A look of 0.3 s is over long before; whoever is later is stuck or
+/// stopped itself, and the process is let go on for it.
+pub const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// What a worker has to tell PID 1.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
-use super::report::{Report, WORKER};
+use super::report::{LONGEST_LOOK, Report, WORKER};
 use super::sentence::Ending;
 use crate::engine::event::{Exit, HookEnd, Run};
 use crate::sys::process::{self, ProcessId};
@@ -80,6 +81,8 @@ pub struct Worker {
     so_far: Vec<String>,
     /// A process that it has stopped, to look at it.
     holds: Option<ProcessId>,
+    /// When that process goes on in any case; `None`: it does already.
+    holds_until: Option<Instant>,
     /// Whether it has told that the record is on disk.
     written: bool,
     /// Whether it has told that it stands guard.
@@ -163,6 +166,25 @@ impl Workers {
     /// Whether one of them holds this process still, as far as it has told.
     pub fn hold(&self, process: ProcessId) -> bool {
         self.table.iter().any(|worker| worker.holds == Some(process))
+    }
+
+    /// When the first of those that are held goes on in any case.
+    pub fn hold_due(&self) -> Option<Instant> {
+        self.table.iter().filter_map(|worker| worker.holds_until).min()
+    }
+
+    /// Lets those go on that are held for longer than any look takes: who looks is stuck or stopped itself. It is held as far as it
+    /// has told, and lets it go on once more, maybe.
+    pub fn end_holds(&mut self, now: Instant) {
+        for worker in &mut self.table {
+            if let (Some(held), Some(until)) = (worker.holds, worker.holds_until)
+                && until <= now
+            {
+                worker.holds_until = None;
+                let _ = process::kill(held, Signal::CONT);
+                self.has_let_go = true;
+            }
+        }
     }
 
     /// Whether a process that was held goes on since this was last asked, be it by the worker or by memini.
@@ -285,6 +307,7 @@ impl Worker {
             remarks: Vec::new(),
             so_far: Vec::new(),
             holds: None,
+            holds_until: None,
             written: false,
             ready: false,
         }
@@ -338,7 +361,10 @@ impl Worker {
             Some(Report::Digest(bytes, sha256, file)) => {
                 self.remark(Remark::Digest { file: file.to_owned(), bytes, sha256: sha256.to_owned() });
             }
-            Some(Report::Holds(id)) => self.holds = ProcessId::new(id),
+            Some(Report::Holds(id)) => {
+                self.holds = ProcessId::new(id);
+                self.holds_until = self.holds.and_then(|_| Instant::now().checked_add(LONGEST_LOOK));
+            }
             Some(Report::Ready) => self.ready = true,
             Some(Report::Written) => self.written = true,
             Some(Report::Code(code)) => self.end = Some(HookEnd::Ended(Exit::Code(code))),
@@ -435,14 +461,36 @@ mod tests {
             workers.listen();
             assert!(!workers.hold(held) && workers.take_let_go() && !workers.take_let_go());
         }
+        // Stuck while it holds somebody.
+        let stands = || std::fs::read_to_string(format!("/proc/{held}/stat")).unwrap().contains(") T ");
+        let stop = || {
+            process::kill(held, Signal::STOP).unwrap();
+            while !stands() {
+                std::thread::yield_now();
+            }
+        };
+        assert_eq!(workers.hold_due(), None);
+        let before = Instant::now();
+        writer.write_all(format!("holds {held}\n").as_bytes()).unwrap();
+        workers.listen();
+        stop();
+        let due = workers.hold_due().unwrap();
+        assert!(due >= before + LONGEST_LOOK);
+        workers.end_holds(due - Duration::from_nanos(1));
+        assert!(stands() && !workers.take_let_go());
+        workers.end_holds(due);
+        assert!(workers.take_let_go() && workers.hold(held));
+        assert_eq!(workers.hold_due(), None);
+        while stands() {
+            std::thread::yield_now();
+        }
+        writer.write_all(b"holds 0\n").unwrap();
+        workers.listen();
+        assert!(!workers.hold(held) && workers.take_let_go());
         // Killed while it held somebody.
         writer.write_all(format!("holds {held}\n").as_bytes()).unwrap();
         drop(writer);
-        process::kill(held, Signal::STOP).unwrap();
-        let stands = || std::fs::read_to_string(format!("/proc/{held}/stat")).unwrap().contains(") T ");
-        while !stands() {
-            std::thread::yield_now();
-        }
+        stop();
         let worker = workers.table[0].id;
         assert!(workers.ended(worker, Exit::Signal(Signal::KILL)).is_some());
         assert!(workers.take_let_go());

@@ -58,6 +58,13 @@ pub fn unblock(signal: libc::c_int) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets a signal wait, or come: in memini's own one-shot commands.
+pub fn hold_back(signal: libc::c_int, waits: bool) {
+    let bit = u32::try_from(signal.saturating_sub(1)).ok().and_then(|bit| KernelSet::from(1u8).checked_shl(bit));
+    // There is nothing to be done if it fails, and it cannot: the arguments are constants.
+    let _ = change(if waits { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK }, bit.unwrap_or(0));
+}
+
 /// Puts back the mask that memini was started with: in a child before it runs another program, and in memini's own
 /// one-shot commands.
 pub fn restore() {
@@ -192,6 +199,20 @@ impl AsFd for SignalDescriptor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signal_that_is_held_back_waits_and_no_other() {
+        let blocked = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
+            u64::from_str_radix(mask, 16).unwrap()
+        };
+        let before = blocked();
+        hold_back(libc::SIGTSTP, true);
+        assert_eq!(blocked(), before | 1 << (libc::SIGTSTP - 1));
+        hold_back(libc::SIGTSTP, false);
+        assert_eq!(blocked(), before);
+    }
 
     #[test]
     fn what_memini_drew_itself_is_not_is_from_outside() {

@@ -109,12 +109,57 @@ pub struct Memory {
     joint: Vec<u8>,
     /// How many windows were read: what a walk costs.
     pub fills: u64,
+    /// How many of them when somebody last asked for the time.
+    fills_then: u64,
+    /// From when on nothing is told any more, and whether that moment has come.
+    until: Option<Instant>,
+    is_late: bool,
+    /// How often it was looked for something.
+    looks: u32,
 }
+
+/// After how many looks at what was read already it is asked for the time.
+const STRETCH: u32 = 4096;
 
 impl Memory {
     /// Reads from here.
     pub fn new(source: Box<dyn Source>) -> Self {
-        Self { source, near: Windows::new(16, 5), far: Windows::new(12, 9), joint: vec![0; LONGEST], fills: 0 }
+        Self {
+            source,
+            near: Windows::new(16, 5),
+            far: Windows::new(12, 9),
+            joint: vec![0; LONGEST],
+            fills: 0,
+            fills_then: 0,
+            until: None,
+            is_late: false,
+            looks: 0,
+        }
+    }
+
+    /// From this moment on nothing can be read any more, nor is told that was read before. Whoever reads need not look at the clock
+    /// at each step: whatever the memory looks like, it comes to its end.
+    pub fn read_until(&mut self, until: Option<Instant>) {
+        (self.until, self.is_late) = (until, false);
+    }
+
+    /// Whether that moment has come.
+    pub const fn is_late(&self) -> bool {
+        self.is_late
+    }
+
+    fn look_at_clock(&mut self) {
+        self.is_late = self.until.is_some_and(|until| self.source.now() >= until);
+    }
+
+    /// Whether this moment has come, for who asks often: it is looked at the clock if `is_due`, and whenever anything was read since.
+    /// Of a process that is swapped out, each page takes its time.
+    pub fn is_past(&mut self, until: Instant, is_due: bool) -> bool {
+        if !is_due && self.fills == self.fills_then {
+            return false;
+        }
+        self.fills_then = self.fills;
+        self.source.now() >= until
     }
 
     /// Forgets what was read: the process has moved on.
@@ -127,6 +172,13 @@ impl Memory {
     /// So many bytes, at most [`LONGEST`]; `None` where not all of them can be read.
     pub fn bytes(&mut self, address: u64, length: usize, reach: Reach) -> Option<&[u8]> {
         if address >= HIGHEST || length > LONGEST || length == 0 {
+            return None;
+        }
+        self.looks = self.looks.wrapping_add(1);
+        if self.looks & STRETCH.wrapping_sub(1) == 0 {
+            self.look_at_clock();
+        }
+        if self.is_late {
             return None;
         }
         let size = if reach == Reach::Near { self.near.size() } else { self.far.size() };
@@ -156,6 +208,10 @@ impl Memory {
         // A far look takes what a near one has left behind.
         let near = self.near.find(address, length).is_some();
         if !near && (reach == Reach::Near || self.far.find(address, length).is_none()) {
+            self.look_at_clock();
+            if self.is_late {
+                return None;
+            }
             let windows = if reach == Reach::Near { &mut self.near } else { &mut self.far };
             self.fills = self.fills.wrapping_add(1);
             windows.fill(&*self.source, address)?;
@@ -287,6 +343,31 @@ mod tests {
             }
             assert_eq!(memory.text(address, 100), None);
         }
+    }
+
+    #[test]
+    fn when_the_time_is_up_nothing_is_told_any_more() {
+        let mut memory = memory();
+        let mut read = |at: u64| memory.word(0x7000_0000_3000 + at).is_some();
+        assert!(read(0) && read(8192));
+        let now = Instant::now();
+        memory.read_until(Some(now));
+        assert_eq!((memory.word(0x7000_0000_3000 + 16384), memory.is_late()), (None, true));
+        // Nor what was read before: a ring would be gone round without end.
+        assert_eq!(memory.word(0x7000_0000_3000), None);
+        memory.read_until(Some(now));
+        assert!((0..=STRETCH).any(|_| memory.word(0x7000_0000_3000).is_none()));
+        memory.read_until(None);
+        assert!(memory.word(0x7000_0000_3000).is_some());
+    }
+
+    #[test]
+    fn who_asks_often_for_the_time_is_told_it_whenever_something_was_read() {
+        let mut memory = memory();
+        let now = Instant::now();
+        assert!(!memory.is_past(now, false) && memory.is_past(now, true));
+        memory.word(0x7000_0000_3000);
+        assert!(memory.is_past(now, false) && !memory.is_past(now, false));
     }
 
     #[test]

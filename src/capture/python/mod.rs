@@ -128,6 +128,10 @@ const PATHS: u32 = 70;
 const OWNERS: u32 = 80;
 const HOLDERS: u32 = 86;
 const SAMPLE: u32 = 94;
+/// And when nothing is looked at any more, be it in the middle; but the names of the types, which are few, whose numbers would be
+/// worth nothing without them.
+const ALL: u32 = 100;
+const TYPES: u32 = 130;
 
 /// Looks at a process and tells what its Python objects are, and who holds them.
 ///
@@ -181,8 +185,9 @@ pub fn census(process: ProcessId, limits: &Limits) -> Result<Census, Refusal> {
             std::thread::sleep(Duration::from_millis(5).saturating_mul(1u32.wrapping_shl(attempt)));
             continue;
         }
-        let allowed = limits.pause.saturating_sub(pause);
         let anonymous = locate::anonymous(&folder, process);
+        // It stands already.
+        let allowed = limits.pause.saturating_sub(pause).saturating_sub(stopped.held());
         let mut found = look(&mut heap, &python, limits, allowed, collecting);
         explain(&mut found, anonymous);
         if !others.is_empty() {
@@ -233,6 +238,7 @@ pub fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, 
         let part = pause.saturating_mul(percent).checked_div(100).unwrap_or_default();
         start.checked_add(part).unwrap_or(start)
     };
+    heap.memory.read_until(Some(moment(ALL)));
     let mut remarks = Vec::new();
     let mut tally = Tally::default();
     let interpreters = interpreters(heap, python);
@@ -250,7 +256,7 @@ pub fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, 
                 tally.count_missed(heap, of, &body);
             }
             if !is_namespace {
-                tally.weigh(heap, of, &body);
+                tally.weigh(heap, of, &body, moment(PATHS));
             }
         };
         whole &= paths.find(heap, python, *interpreter, moment(PATHS), &mut visit);
@@ -266,8 +272,10 @@ pub fn look(heap: &mut Heap, python: &Python, limits: &Limits, pause: Duration, 
     let loose = loose(heap, &tally, &paths, moment(SAMPLE));
     let share = share(&tally, &loose, &mut remarks);
     let heavy = heavy(heap, &tally, &paths, moment(SAMPLE));
-    let (groups, counted) = groups(heap, limits, share, &loose, &heavy);
     let classes = classes(heap, limits, share, moment(SAMPLE));
+    heap.memory.read_until(Some(moment(TYPES)));
+    let (groups, counted) = groups(heap, limits, share, &loose, &heavy);
+    heap.memory.read_until(None);
     remarks.push(
         "objects without references of their own (str, bytes, int, …) are estimated from a sample of the containers' items"
             .to_owned(),
@@ -434,7 +442,8 @@ fn holders(
                 _ => "container",
             };
             let bytes = large.bytes.saturating_add(of_items);
-            Holder { name, kind: kind.to_owned(), items: large.items, bytes }
+            let address = format!("{:#x}", large.address);
+            Holder { name, kind: kind.to_owned(), items: large.items, bytes, address }
         })
         .collect()
 }
@@ -445,15 +454,19 @@ fn items_bytes(heap: &mut Heap, large: &Large, dice: &mut Dice) -> u64 {
     let body = heap.body(&of, Reach::Far);
     let Some(run) = body.runs.iter().flatten().next() else { return 0 };
     let looks = ITEMS_LOOKED_AT.min(run.total);
-    let mut sum = 0.0;
+    let (mut sum, mut looked_at) = (0.0, 0u64);
     for number in 0..looks {
+        if heap.memory.is_late() {
+            break;
+        }
+        looked_at = looked_at.saturating_add(1);
         let Some(item) = dice.item(run, number, looks).and_then(|place| heap.reference(run, place)) else { continue };
         sum += belongings(heap, item, None, BELONGINGS, dice);
     }
-    if looks == 0 {
+    if looked_at == 0 {
         return 0;
     }
-    (sum / looks as f64 * run.held as f64) as u64
+    (sum / looked_at as f64 * run.held as f64) as u64
 }
 
 /// What an object takes with what it refers to, as far as these belong to it: of what is shared, a share.
@@ -604,7 +617,7 @@ fn loose(heap: &mut Heap, tally: &Tally, paths: &Paths, until: Instant) -> Loose
         for ((which, (places, sample)), looked_at) in places.iter().zip(samples).enumerate().zip(&mut looked_at) {
             taking.which = which;
             for place in places.iter().skip(round).step_by(ROUNDS) {
-                if *looked_at & 31 == 0 && heap.memory.now() >= until {
+                if heap.memory.is_past(until, *looked_at & 31 == 0) {
                     break 'rounds;
                 }
                 *looked_at = looked_at.saturating_add(1);
@@ -764,6 +777,9 @@ fn groups(
     let mut by_name: HashMap<String, Estimate> = HashMap::new();
     for (address, sum) in found {
         let name = heap.type_name(address).unwrap_or_else(|| "?".to_owned());
+        if heap.memory.is_late() {
+            break;
+        }
         by_name.entry(name).or_default().add(sum.objects, sum.bytes);
     }
     let mut groups: Vec<Group> = by_name

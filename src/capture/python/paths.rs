@@ -1,16 +1,14 @@
 //! How a container is reached: from modules and running functions, by the names that are in the code.
 
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
 use std::time::Instant;
 
 use super::heap::{Heap, Namespace, Object};
 use super::layout::object;
 use super::locate::Python;
 use super::memory::Reach;
-use super::types::{AddressHasher, ByAddress, Kind};
+use super::types::{ByAddress, Kind};
 
-/// How many objects are looked into at the most. Each takes 32 bytes of ours, and about a microsecond.
+/// How many objects are looked into at the most. Each takes some 64 bytes of ours, and about a microsecond.
 const MOST: usize = 100_000;
 
 /// How many entries of a namespace and of any other container are looked at.
@@ -19,6 +17,12 @@ const ITEMS: u64 = 128;
 
 /// A container is told by the whole way to it if that has no more steps than this.
 const LONGEST_PATH: usize = 4;
+
+/// And by no way at all if that has more.
+const MOST_STEPS: usize = 32;
+
+/// What was come by before it has a place among the nodes: a module.
+const NO_NODE: u32 = u32::MAX;
 
 /// How many frames of a thread, threads of an interpreter, and modules are looked at.
 const FRAMES: usize = 200;
@@ -57,13 +61,21 @@ struct Node {
     address: u64,
     parent: u32,
     edge: Edge,
+    /// Whether the way to it leads from the app's own modules and through no running function: it is there at the next look, too.
+    is_lasting: bool,
 }
 
-/// The objects that were reached, each by its shortest path.
+/// The objects that were reached, each by its shortest path from the app's own modules, or else from whatever leads to it.
 #[derive(Default)]
 pub struct Paths {
     nodes: Vec<Node>,
-    known: HashSet<u64, BuildHasherDefault<AddressHasher>>,
+    /// The places of their nodes.
+    known: ByAddress<u32>,
+    /// Nodes to which a lasting way was found after they had been expanded: it is one to what is below them, too.
+    again: Vec<u32>,
+    /// Until when there is time, and whether that is over.
+    until: Option<Instant>,
+    is_late: bool,
 }
 
 /// Where a module comes from: the app's own names are told first.
@@ -86,44 +98,61 @@ impl Paths {
         until: Instant,
         visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) -> bool {
+        (self.until, self.is_late) = (Some(until), false);
         let mut next = self.nodes.len();
         self.frames(heap, python, interpreter, visit);
         let mut modules = modules(heap, interpreter.wrapping_add(python.layout.modules));
         modules.sort_by_key(|(origin, ..)| *origin);
         // All modules are known before anything else is: what one has of another is told as that one's.
         for (_, _, module) in &modules {
-            self.known.insert(*module);
+            self.known.insert(*module, NO_NODE);
         }
         let mut modules = modules.into_iter().peekable();
         loop {
             while let Some(node) = self.nodes.get(next).copied() {
-                if self.nodes.len() >= MOST || (next & 31 == 0 && heap.memory.now() >= until) {
+                if self.nodes.len() >= MOST || self.is_late(heap, next & 31 == 0) {
                     return false;
                 }
                 self.expand(heap, next, node.address, visit);
                 next = next.wrapping_add(1);
             }
-            let Some((origin, name, module)) = modules.next() else { return true };
-            self.nodes.push(Node { address: module, parent: u32::MAX, edge: Edge::Module(name) });
+            let Some((origin, name, module)) = modules.next() else {
+                self.expand_again(heap, visit);
+                return true;
+            };
+            self.push_module(origin, name, module);
             while let Some((_, name, module)) = modules.next_if(|(of, ..)| *of == origin) {
-                self.nodes.push(Node { address: module, parent: u32::MAX, edge: Edge::Module(name) });
+                self.push_module(origin, name, module);
             }
         }
     }
 
+    fn is_late(&mut self, heap: &mut Heap, is_due: bool) -> bool {
+        self.is_late = self.is_late || self.until.is_some_and(|until| heap.memory.is_past(until, is_due));
+        self.is_late
+    }
+
     /// Whether this object was reached.
     pub fn knows(&self, address: u64) -> bool {
-        self.known.contains(&address)
+        self.known.contains_key(&address)
     }
 
     /// Whether this is the namespace of a module or an instance: what is in it belongs to the names there.
     pub fn is_namespace(&self, address: u64) -> bool {
-        self.nodes.iter().any(|node| node.address == address && node.edge == Edge::Dict)
+        self.node(address).is_some_and(|node| node.edge == Edge::Dict)
+    }
+
+    fn node(&self, address: u64) -> Option<&Node> {
+        self.known.get(&address).and_then(|at| self.at(*at))
+    }
+
+    fn at(&self, place: u32) -> Option<&Node> {
+        self.nodes.get(usize::try_from(place).ok()?)
     }
 
     /// The name by which an object is reached; `None` if it is not.
     pub fn name(&self, heap: &mut Heap, address: u64) -> Option<String> {
-        let mut node = *self.nodes.iter().find(|node| node.address == address)?;
+        let mut node = *self.node(address)?;
         let mut edges = Vec::new();
         let mut name = loop {
             if let Some(own) = own_name(heap, node.address) {
@@ -138,10 +167,10 @@ impl Paths {
                 Edge::Local(..) => break String::new(),
                 _ => {}
             }
-            if edges.len() > 32 {
+            if edges.len() > MOST_STEPS {
                 return None;
             }
-            node = *self.nodes.get(usize::try_from(node.parent).ok()?)?;
+            node = *self.at(node.parent)?;
         };
         let mut at = node.address;
         let mut of_type = None;
@@ -188,6 +217,86 @@ impl Paths {
         })
     }
 
+    /// Whether it was reached already, and the way through this parent would be no better one.
+    fn needs_no(&self, parent: usize, address: u64) -> bool {
+        let Some(place) = self.known.get(&address) else { return false };
+        let is_better = self.nodes.get(parent).is_some_and(|parent| parent.is_lasting);
+        !is_better || self.at(*place).is_none_or(|node| node.is_lasting)
+    }
+
+    fn push_module(&mut self, origin: Origin, name: u64, address: u64) {
+        let is_lasting = origin <= Origin::App;
+        self.nodes.push(Node { address, parent: NO_NODE, edge: Edge::Module(name), is_lasting });
+    }
+
+    /// Whether what this edge of a parent's leads to is there at the next look, too.
+    fn is_lasting(&self, parent: usize, edge: Edge) -> bool {
+        !matches!(edge, Edge::Local(..)) && self.nodes.get(parent).is_some_and(|parent| parent.is_lasting)
+    }
+
+    /// Whether the way to this node is lasting by now. Where somebody on the way to it has become so, all below are.
+    fn has_lasting_way(&mut self, place: u32) -> bool {
+        let mut next = place;
+        for _ in 0..MOST_STEPS {
+            match self.at(next) {
+                Some(node) if node.is_lasting => {
+                    self.mark_lasting(place);
+                    return true;
+                }
+                Some(node) if !matches!(node.edge, Edge::Local(..)) => next = node.parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    fn mark_lasting(&mut self, mut place: u32) {
+        while let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get_mut(place)) {
+            if node.is_lasting {
+                return;
+            }
+            node.is_lasting = true;
+            let parent = node.parent;
+            self.again.push(place);
+            place = parent;
+        }
+    }
+
+    /// With what time is left when all was reached: names that last for what is below those that have got one.
+    fn expand_again(&mut self, heap: &mut Heap, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
+        let mut next = 0;
+        while let Some(place) = self.again.get(next).and_then(|place| usize::try_from(*place).ok()) {
+            if self.is_late(heap, next & 31 == 0) {
+                break;
+            }
+            if let Some(address) = self.nodes.get(place).map(|node| node.address) {
+                self.expand(heap, place, address, visit);
+            }
+            next = next.saturating_add(1);
+        }
+        self.again.clear();
+    }
+
+    /// What was come by through a function that happens to run is told by a lasting way to it, now that there is one: it would have
+    /// another name at each look.
+    ///
+    /// No ring can come of it: who is lasting has only such above it, and so the parent is not below what is not.
+    fn prefer(&mut self, place: u32, parent: usize, edge: Edge) {
+        // A namespace is its owner's, however else it is reached.
+        if !self.is_lasting(parent, edge)
+            || self.at(place).is_none_or(|node| node.is_lasting || node.edge == Edge::Dict)
+        {
+            return;
+        }
+        let Ok(parent) = u32::try_from(parent) else { return };
+        if !self.has_lasting_way(place)
+            && let Some(node) = usize::try_from(place).ok().and_then(|place| self.nodes.get_mut(place))
+        {
+            (node.parent, node.edge, node.is_lasting) = (parent, edge, true);
+            self.again.push(place);
+        }
+    }
+
     fn push(
         &mut self,
         heap: &mut Heap,
@@ -196,7 +305,14 @@ impl Paths {
         edge: Edge,
         visit: &mut impl FnMut(&mut Heap, &Object, bool),
     ) {
-        if address & 7 != 0 || address == 0 || self.nodes.len() >= MOST || self.known.contains(&address) {
+        if address & 7 != 0 || address == 0 {
+            return;
+        }
+        if let Some(place) = self.known.get(&address) {
+            self.prefer(*place, parent, edge);
+            return;
+        }
+        if self.nodes.len() >= MOST || self.is_late(heap, false) {
             return;
         }
         let Some(of) = heap.object(address, Reach::Far) else { return };
@@ -214,12 +330,14 @@ impl Paths {
         ) {
             return;
         }
-        self.known.insert(address);
+        let Ok(place) = u32::try_from(self.nodes.len()) else { return };
+        self.known.insert(address, place);
         if matches!(of.kind, Kind::Dict | Kind::Tuple | Kind::List | Kind::Set | Kind::Deque) {
             visit(heap, &of, edge == Edge::Dict);
         }
-        let parent = u32::try_from(parent).unwrap_or(u32::MAX);
-        self.nodes.push(Node { address, parent, edge });
+        let is_lasting = self.is_lasting(parent, edge);
+        let parent = u32::try_from(parent).unwrap_or(NO_NODE);
+        self.nodes.push(Node { address, parent, edge, is_lasting });
     }
 
     fn expand(&mut self, heap: &mut Heap, at: usize, address: u64, visit: &mut impl FnMut(&mut Heap, &Object, bool)) {
@@ -288,7 +406,7 @@ impl Paths {
         for at in 0..names.len().min(NAMES) {
             let Some((key, value)) = names.entry(at) else { break };
             let Some(value) = heap.memory.word(value) else { break };
-            if value == 0 || self.known.contains(&value) {
+            if value == 0 || self.needs_no(parent, value) {
                 continue;
             }
             let key = heap.memory.word(key).unwrap_or(0);
@@ -321,7 +439,7 @@ impl Paths {
         let Some(basic) = heap.type_of(of).map(|found| found.basic) else { return };
         for place in (16..basic.min(512)).step_by(8) {
             let Some(value) = heap.memory.word(of.address.wrapping_add(place)) else { return };
-            if value == 0 || value & 7 != 0 || self.known.contains(&value) {
+            if value == 0 || value & 7 != 0 || self.needs_no(parent, value) {
                 continue;
             }
             let kind = heap.object(value, Reach::Far).map(|value| value.kind);
@@ -362,6 +480,9 @@ impl Paths {
             for _ in 0..FRAMES {
                 if frame == 0 {
                     break;
+                }
+                if self.is_late(heap, true) {
+                    return;
                 }
                 self.locals(heap, usize::MAX, frame, visit);
                 frame = heap.memory.word(frame.wrapping_add(layout.frame_previous)).unwrap_or(0);

@@ -69,6 +69,11 @@ impl Stopped {
         self.since.is_none()
     }
 
+    /// For how long it has stood still because of this.
+    pub fn held(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// Whether it has stood still until now.
     pub fn still_stands(&self, folder: &Folder) -> bool {
         stands(folder, self.process).unwrap_or(false)

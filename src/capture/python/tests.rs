@@ -249,6 +249,38 @@ fn every_python_here_is_counted_as_it_counts_itself_and_its_containers_are_named
 }
 
 #[test]
+fn a_container_has_the_same_name_whatever_function_holds_it_just_now() {
+    // What the functions refer to is reached before the modules are.
+    let app = App::start(
+        &default_python(),
+        "
+server = Server(); server.handlers = list(range(7000))
+server.tables = {'users': {'all': list(range(8000))}}
+Registry.items = {i: i for i in range(9000)}
+class Handler:
+    def __init__(self): self.server = server; self.own = list(range(6000))
+def handle(handler):
+    handlers = server.handlers; tables = server.tables; registry = Registry; kept = list(range(5000))
+    tell()
+handle(Handler())
+",
+    );
+    let census = app.census(&patient());
+    for (name, items) in [
+        ("__main__.server.handlers", 7000),
+        ("__main__.server.tables['users']['all']", 8000),
+        ("__main__.Registry.items", 9000),
+        // Nothing else leads to these.
+        ("local variable handler of handle.own", 6000),
+        ("local variable kept of handle", 5000),
+    ] {
+        let holder = holder(&census, name);
+        assert_eq!(holder.items, items, "{name}");
+        assert!(holder.address.starts_with("0x") && holder.address.len() > 4, "{holder:?}");
+    }
+}
+
+#[test]
 fn a_few_large_items_are_found_among_many_small_ones() {
     let program = "
 pictures = {i: bytes([i]) * (1 << 20) for i in range(40)}
@@ -460,6 +492,131 @@ fn what_there_was_no_time_for_is_extrapolated_and_said_to_be() {
     let sessions = group(&census, "__main__.Session");
     assert!((200_000..800_000).contains(&sessions.instances), "{sessions:?} {}", census.share);
     assert_eq!(holder(&census, "__main__.sessions").items, 400_000);
+}
+
+/// A memory without an end, each page of which takes its time: frame upon frame, whose variables are lists of lists, no two the same.
+struct Endless {
+    words: HashMap<u64, u64>,
+    layout: Layout,
+    begin: Instant,
+    reads: std::rc::Rc<std::cell::Cell<u32>>,
+}
+
+impl Endless {
+    const TUPLE: u64 = 0x1000;
+    const LIST: u64 = 0x2000;
+    const META: u64 = 0x3000;
+    const RUNTIME: u64 = 0x10_0000;
+    const INTERPRETER: u64 = 0x20_0000;
+    const THREAD: u64 = 0x30_0000;
+    const CODE: u64 = 0x40_0000;
+    const NAMES: u64 = 0x41_0000;
+    const FRAMES: u64 = 1 << 32;
+    const LISTS: u64 = 1 << 40;
+
+    fn new(layout: Layout) -> Self {
+        let mut words = HashMap::new();
+        for (at, name, flags) in [
+            (Self::TUPLE, 0, layout::flag::SUBCLASS[2]),
+            (Self::LIST, 0, layout::flag::SUBCLASS[1]),
+            (Self::META, 0, layout::flag::TYPE),
+        ] {
+            let of = type_words(name, 56, flags, Self::META);
+            words.extend(of.into_iter().enumerate().map(|(number, word)| (at + 8 * number as u64, word)));
+        }
+        let frames = layout.c_frame.map_or(Self::FRAMES, |_| Self::THREAD + 0x8000);
+        words.extend([
+            (Self::RUNTIME + layout.interpreters, Self::INTERPRETER),
+            (Self::INTERPRETER + layout.threads, Self::THREAD),
+            (Self::THREAD + layout.frame, frames),
+            (frames + layout.c_frame.unwrap_or(0), Self::FRAMES),
+            (Self::CODE + layout.code_names, Self::NAMES),
+            (Self::NAMES, 1),
+            (Self::NAMES + 8, Self::TUPLE),
+            (Self::NAMES + 16, 100),
+        ]);
+        Self { words, layout, begin: Instant::now(), reads: std::rc::Rc::default() }
+    }
+
+    fn word(&self, at: u64) -> u64 {
+        let (page, place) = (at & !0xFFF, at & 0xFFF);
+        if at >= Self::LISTS {
+            // Its items are in the same page, and each of them in another one.
+            return match place {
+                0 => 1,
+                8 => Self::LIST,
+                16 => 300,
+                24 => page + 64,
+                64.. => Self::LISTS + (page.wrapping_mul(0x9E37_79B9).wrapping_add(place) << 12 & 0x7F_FFFF_F000),
+                _ => 0,
+            };
+        }
+        if at < Self::FRAMES {
+            return self.words.get(&at).copied().unwrap_or(0);
+        }
+        if place == self.layout.frame_code {
+            return Self::CODE;
+        }
+        if place == self.layout.frame_previous {
+            return page + 0x1000;
+        }
+        Self::LISTS + ((at - Self::FRAMES) << 9)
+    }
+}
+
+impl Source for Endless {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.reads.set(self.reads.get() + 1);
+        for (number, bytes) in buffer.chunks_exact_mut(8).enumerate() {
+            bytes.copy_from_slice(&self.word(address + 8 * number as u64).to_le_bytes());
+        }
+        Ok(buffer.len() & !7)
+    }
+
+    fn now(&self) -> Instant {
+        self.begin + READ * self.reads.get()
+    }
+}
+
+#[test]
+fn frames_and_variables_without_an_end_take_no_longer_than_there_is_time() {
+    for minor in 8..=14 {
+        let layout = Layout::of(minor).unwrap();
+        let source = Endless::new(layout);
+        let reads = std::rc::Rc::clone(&source.reads);
+        let version = layout::Version { major: 3, minor, micro: None };
+        let python = Python { version, runtime: Endless::RUNTIME, layout };
+        let mut heap = Heap { memory: Memory::new(Box::new(source)), layout, types: Types::default() };
+        let mut paths = Paths::default();
+        let mut seen = 0;
+        let until = heap.memory.now() + READ * 200;
+        let whole = paths.find(&mut heap, &python, Endless::INTERPRETER, until, &mut |_, _, _| seen += 1);
+        // The variables were reached, and not all of them.
+        assert!(!whole && seen > 100, "3.{minor}: {seen}");
+        assert!(reads.get() < 210, "3.{minor}: {}", reads.get());
+
+        // And with all that is made of what was reached.
+        heap.memory.forget();
+        reads.set(0);
+        look(&mut heap, &python, &Limits::default(), READ * 300, false);
+        assert!(reads.get() < 400, "3.{minor}: {}", reads.get());
+    }
+}
+
+#[test]
+fn for_how_long_it_took_to_stop_is_taken_from_the_time_to_look() {
+    let app = App::start(&default_python(), "tell()");
+    let folder = Folder::open(Path::new("/")).unwrap();
+    let start = list::started(&folder, app.id()).unwrap();
+    let before = Instant::now();
+    let on_hold = |_| {
+        std::thread::sleep(Duration::from_millis(5));
+        Ok(())
+    };
+    let stopped = Stopped::hold(&folder, app.id(), start, patient().patience, on_hold).unwrap();
+    let held = stopped.held();
+    assert!((Duration::from_millis(5)..=before.elapsed()).contains(&held), "{held:?}");
+    assert!(stopped.release() >= held);
 }
 
 #[test]

@@ -32,7 +32,7 @@ const FEWEST_ITEMS: u64 = 64;
 /// What has as many references is a large container.
 pub const MANY: u64 = 2048;
 
-/// After how many objects the clock is looked at.
+/// After how many objects the clock is looked at, if nothing had to be read for them.
 const STRETCH: u64 = 256;
 
 /// A garbled list may be a ring that never comes back to its head; no process has this many objects.
@@ -253,7 +253,9 @@ impl Tally {
 
     /// Weighs a container by a few of its items: not many items may take much. Of the first ones, which are the running functions'
     /// and the app's own, what belongs to the items is weighed as well.
-    pub fn weigh(&mut self, heap: &mut Heap, of: &Object, body: &Body) {
+    ///
+    /// One for which there is no time until this moment is left out.
+    pub fn weigh(&mut self, heap: &mut Heap, of: &Object, body: &Body, until: Instant) {
         let (Some(items), Some(run)) = (body.items, body.runs.iter().flatten().next()) else { return };
         if items < FEWEST_HEAVY {
             return;
@@ -267,6 +269,9 @@ impl Tally {
             [groups >> 1, groups.saturating_sub(groups >> 2), groups.saturating_sub(2), groups.saturating_sub(1)];
         let at = |group: u64, side| group.saturating_mul(run.side).saturating_add(side);
         for at in looks.into_iter().flat_map(|group| (0..run.side).map(move |side| at(group, side))) {
+            if heap.memory.is_past(until, true) {
+                return;
+            }
             let Some(item) = run.address(at).and_then(|place| heap.reference(run, place)) else { continue };
             bytes += super::belongings(heap, item, None, most, &mut self.dice);
         }
@@ -376,10 +381,11 @@ fn follow(
             return Err(Broken::Torn);
         }
         at = if link == 0 { next } else { previous } & !3;
-        if count & STRETCH.wrapping_sub(1) == 0 {
-            if heap.memory.now() >= until {
-                return Ok(Some(at));
-            }
+        let is_stretch = count & STRETCH.wrapping_sub(1) == 0;
+        if heap.memory.is_past(until, is_stretch) {
+            return Ok(Some(at));
+        }
+        if is_stretch {
             // Where objects lie scattered, most of a large window would be read for nothing.
             let read = heap.memory.fills.wrapping_sub(fills);
             fills = heap.memory.fills;
