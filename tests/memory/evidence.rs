@@ -278,6 +278,18 @@ fn a_look_that_the_kill_stage_cuts_leaves_nobody_stopped() {
 }
 
 #[test]
+fn a_look_that_is_stuck_leaves_nobody_stopped() {
+    let group = Group::new("stuck", 512);
+    let (session, app) = in_the_middle_of_a_look(&group);
+    wait_until("the app to go on", || state(app) != 'T');
+    let worker = session.child("__worker evidence");
+    assert_eq!(state(worker), 'T');
+    send("KILL", worker);
+    session.sees("its evidence is missing");
+    session.finish().assert_code(0);
+}
+
+#[test]
 fn an_app_that_was_stopped_before_stays_so() {
     let group = Group::new("stopped", 160);
     let mut session = leaking(&group).start();
