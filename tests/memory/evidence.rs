@@ -206,7 +206,6 @@ fn assert_kernels_numbers(ended: &Ended, stage: &str) {
     let evidence = &incident.json["evidence"];
     assert_eq!(evidence["file"], format!("artifacts/evidence-{stage}-1.json"), "{evidence}\n{}", ended.log);
     assert!(evidence["place"].as_str().unwrap().contains("% private memory of python"), "{evidence}");
-    incident.assert_digests();
 }
 
 /// A leak whose app says when it leaves.
