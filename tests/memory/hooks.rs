@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session, records, status};
+use crate::support::{ABOVE_STOP, Ended, Group, Incident, MIB, Memini, Session, records, status, wait_until};
 
 /// An app that is brought to the capture stage, with this hook there; `seen` is in the log once the hook is over.
 fn with_hook(group: &Group, options: &[&str], hook: &str, seen: &str) -> Session {
@@ -120,7 +120,8 @@ fn output_without_end_is_cut_and_costs_memini_nothing() {
         .start();
     session.tell("to 42");
     session.sees("trace hook 1 begins: yes endless");
-    // By now it holds its ballast. Pages of the program come and go, and say nothing of what is kept of an output.
+    // Pages of the program come and go, and say nothing of what is kept of an output.
+    wait_until("the ballast, a thirty-second of the limit", || anonymous(session.id()) >= 2 * MIB);
     let before = anonymous(session.id());
     session.tell("to 55");
     session.sees("hook 2: it printed 4.8 MiB, of which the first 1 MiB are kept");
