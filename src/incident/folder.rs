@@ -1,7 +1,7 @@
 //! The folder of an incident, made so that nobody can lead memini astray: no symlink is followed, nothing that belongs
 //! to somebody else is used, files are 0600 in folders of 0700.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fmt;
 use std::fs::File;
 use std::io;
@@ -12,7 +12,9 @@ use std::time::{Duration, SystemTime};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, geteuid, linkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+
+use crate::sys::directory;
 
 /// How deep a hook may nest folders in its own.
 const DEEPEST: u32 = 16;
@@ -145,12 +147,20 @@ impl Folder {
         Ok(renameat(&self.descriptor, from, &self.descriptor, to)?)
     }
 
-    /// Gives a file another name as well.
+    /// Gives a file its final name, unless there is something under it.
     ///
     /// # Errors
-    /// As linkat(2): EEXIST where there is something under that name.
-    pub fn link(&self, from: &str, to: &str) -> io::Result<()> {
-        Ok(linkat(&self.descriptor, from, &self.descriptor, to, AtFlags::empty())?)
+    /// As renameat2(2): EEXIST.
+    pub fn rename_to_free(&self, from: &str, to: &str) -> io::Result<()> {
+        let (old, new) = (CString::new(from)?, CString::new(to)?);
+        match directory::rename_to_free(self.descriptor.as_fd(), &old, &new) {
+            // A file system, or a kernel, that does not know how.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) => match self.inode(to) {
+                None => self.rename(from, to),
+                Some(_) => Err(Errno::EEXIST.into()),
+            },
+            result => result,
+        }
     }
 
     /// Removes a file.

@@ -167,7 +167,9 @@ impl Place<'_> {
         let unfinished = format!("{NAME}{UNFINISHED}{moment}");
         let file = folder.create_shared(&unfinished)?;
         let made = self.fill_and_name(&unfinished, file, layout, header, is_refused);
-        let _ = folder.remove(&unfinished);
+        if made.is_err() {
+            let _ = folder.remove(&unfinished);
+        }
         made
     }
 
@@ -186,8 +188,7 @@ impl Place<'_> {
             let aside = format!("{}.{}", self.name, if is_refused { "refused" } else { "previous" });
             folder.rename(&self.name, &aside)?;
         }
-        // Not renamed: that would put an end to somebody else's who was faster.
-        folder.link(unfinished, &self.name)?;
+        folder.rename_to_free(unfinished, &self.name)?;
         Ok(file)
     }
 }
