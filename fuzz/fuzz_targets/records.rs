@@ -14,6 +14,7 @@ fuzz_target!(|data: &[u8]| {
             Some(Report::Tail(text)) => format!("tail {text}"),
             Some(Report::Output(bytes, file)) => format!("output {bytes} {file}"),
             Some(Report::Found(text)) => format!("found {text}"),
+            Some(Report::SoFar(text)) => format!("so-far {text}"),
             Some(Report::Told(text)) => format!("told {text}"),
             Some(Report::LeftOut(text)) => format!("left-out {text}"),
             Some(Report::Digest(bytes, digest, file)) => format!("digest {bytes} {digest} {file}"),

@@ -56,6 +56,9 @@ pub(super) struct Answer<'a> {
     /// What was dumped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) heap_dump: Option<Taken>,
+    /// The look goes on, or was cut: only what the kernel knows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) so_far: bool,
 }
 
 /// Answers: the text, with a newline at its end; and in one line, why there is no heap dump though one was asked for.
@@ -82,7 +85,7 @@ pub fn capture(question: &Question) -> Result<(String, Option<String>), String> 
         Err(why) => (None, Some(why)),
     };
     if question.json {
-        let answer = Answer { snapshot: &snapshot, findings: &findings, heap_dump: dump };
+        let answer = Answer { snapshot: &snapshot, findings: &findings, heap_dump: dump, so_far: false };
         let text = serde_json::to_string(&answer).map_err(|error| format!("cannot be written as JSON: {error}"))?;
         return Ok((plain_json(&text) + "\n", complaint));
     }

@@ -92,7 +92,8 @@ fn look(order: &Order) -> Result<(), String> {
         Report::Warning(&format!("{why}; it is missing where later looks are compared with earlier ones")).send();
     }
     // Without it there is still the log, and what the next look is compared with.
-    if let Err(why) = keep(order, incident, &snapshot, &findings, Folder::replace) {
+    let answer = Answer { snapshot: &snapshot, findings: &findings, heap_dump: None, so_far: false };
+    if let Err(why) = keep(order, incident, &answer, Folder::replace) {
         Report::Warning(&why).send();
     }
     if order.stage == "capture" && recipes.jvm {
@@ -110,7 +111,8 @@ fn tell_so_far(order: &Order, seen: &Seen, snapshot: &Snapshot) {
     }
     let _ = seen.keep(snapshot);
     if let Some(incident) = &order.incident {
-        let _ = keep(order, incident, snapshot, &findings, Folder::replace_soon);
+        let answer = Answer { snapshot, findings: &findings, heap_dump: None, so_far: true };
+        let _ = keep(order, incident, &answer, Folder::replace_soon);
     }
 }
 
@@ -284,15 +286,13 @@ fn tell_of_hold(process: Option<ProcessId>) -> io::Result<()> {
 fn keep(
     order: &Order,
     incident: &str,
-    snapshot: &Snapshot,
-    findings: &Findings,
+    answer: &Answer<'_>,
     write: impl FnOnce(&Folder, &str, &[u8]) -> io::Result<()>,
 ) -> Result<(), String> {
     let name = format!("evidence-{}-{}.json", order.stage, order.run);
     let folder = Folder::of_incident(&order.dir, incident).and_then(|folder| folder.enter("artifacts".as_ref()));
     let folder = folder.map_err(|error| format!("{error}; what was found is in this log only"))?;
-    let answer = Answer { snapshot, findings, heap_dump: None };
-    let text = serde_json::to_string(&answer).map_err(|error| format!("cannot be written as JSON: {error}"))?;
+    let text = serde_json::to_string(answer).map_err(|error| format!("cannot be written as JSON: {error}"))?;
     let path = folder.path().join(&name);
     write(&folder, &name, text.as_bytes())
         .map_err(|error| format!("cannot write {}: {error}; what was found is in this log only", path.display()))?;

@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use serde_json::json;
+
 use crate::support::session::python;
 use crate::support::{Ended, Group, Incident, MIB, Memini, Session, neighbour, records, send, wait_until};
 
@@ -206,6 +208,9 @@ fn assert_kernels_numbers(ended: &Ended, stage: &str) {
     let evidence = &incident.json["evidence"];
     assert_eq!(evidence["file"], format!("artifacts/evidence-{stage}-1.json"), "{evidence}\n{}", ended.log);
     assert!(evidence["place"].as_str().unwrap().contains("% private memory of python"), "{evidence}");
+    let file = fs::read(incident.folder.join(evidence["file"].as_str().unwrap())).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+    assert_eq!((&file["so_far"], &file["processes"][0]["census"]), (&json!(true), &json!(null)), "{file}");
 }
 
 /// A leak whose app says when it leaves.
