@@ -1,7 +1,22 @@
 //! Sizes and times as people read them.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The last moment that RFC 3339 has a form for, the end of the year 9999: the time since 1970.
+pub const LAST_MOMENT: Duration = Duration::from_millis(253_402_300_799_999);
+
+/// The moment that is so many milliseconds after 1970; `None` where RFC 3339 has no form for it. What is read from files is not
+/// checked, and formatting another one would be a panic.
+pub fn moment(unix_ms: u64) -> Option<SystemTime> {
+    let since = Duration::from_millis(unix_ms);
+    UNIX_EPOCH.checked_add(since).filter(|_| since <= LAST_MOMENT)
+}
+
+/// The same for people: `2026-11-22T05:45:01Z`.
+pub fn clock(unix_ms: u64) -> Option<String> {
+    Some(humantime::format_rfc3339_seconds(moment(unix_ms)?).to_string())
+}
 
 /// Bytes, in binary units: `205 MiB`, `1.5 GiB`, `512 B`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,13 +11,12 @@ pub mod retention;
 #[path = "../../tests/support/schema.rs"]
 mod schema;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::units::LAST_MOMENT;
 
 /// The version of `incident.json`.
 pub const SCHEMA: &str = "memini.incident/1";
-
-/// The end of the year 9999, in seconds since 1970.
-const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 /// `2026-11-22T05-45-01Z-HOSTNAME-1`: sorts by time, and is a file name on every file system. `place` is that of the run among
 /// those that record in the same folder: from the second on (`HOSTNAME.2-1`) it keeps apart who has the same name for the host.
@@ -32,12 +31,14 @@ pub fn name(now: SystemTime, hostname: &str, place: u8, count: u32) -> String {
 /// `2026-11-22T05-45-01Z`: the same without a place.
 pub fn stamp(now: SystemTime) -> String {
     // A recorder may tell of any time; a later one has no such form.
-    let now = now.min(UNIX_EPOCH + LAST);
+    let now = now.min(UNIX_EPOCH + LAST_MOMENT);
     humantime::format_rfc3339_seconds(now).to_string().replace(':', "-")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -1,14 +1,14 @@
 //! Makes `incident.json` and the termination message out of a journal. Runs in a worker.
 
 use std::fmt::Write;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
 use super::SCHEMA;
 use crate::recorder::ending::Obituary;
 use crate::text::acts;
-use crate::units::{Rate, Size, Span};
+use crate::units::{self, Rate, Size, Span};
 
 /// What Kubernetes keeps of a termination message.
 pub const LONGEST_MESSAGE: usize = 4096;
@@ -366,8 +366,9 @@ pub fn complete(mut record: Map<String, Value>, obituary: &Obituary<'_>, files: 
     let words = record.get("app").and_then(|app| app.get("command")?.as_array());
     let path = words.and_then(|words| words.first()?.as_str()).unwrap_or("the app");
     let name = path.rsplit('/').next().unwrap_or(path).replace('\n', " ");
-    let [found, _] = obituary.last_entries();
-    record.insert("summary".into(), obituary.summary(&name, &measure(found.get("sample"))).into());
+    // The last thing that was seen is told with the end.
+    let sample = entries.iter().rev().find_map(|entry| entry.get("sample"));
+    record.insert("summary".into(), obituary.summary(&name, &measure(sample)).into());
     record.insert("outcome".into(), obituary.outcome().into());
     record.insert("last".into(), entries.last().map_or(Value::Null, when));
     record.insert("artifacts".into(), files.iter().map(Artifact::json).collect());
@@ -403,11 +404,7 @@ fn when(entry: &Value) -> Value {
 
 /// Milliseconds since 1970 as RFC 3339, UTC; null where that has no such form (the year 10000).
 fn moment(unix_ms: u64) -> Value {
-    const LAST: u64 = 253_402_300_799_999;
-    if unix_ms > LAST {
-        return Value::Null;
-    }
-    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(unix_ms)).to_string().into()
+    units::moment(unix_ms).map(|moment| humantime::format_rfc3339_millis(moment).to_string()).into()
 }
 
 /// What has a list of its own.

@@ -1,14 +1,14 @@
 //! How the last run ended, told from what it has recorded and from what the machine says now.
 
 use std::fmt::Write;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::reader::History;
 use super::told::{self, Event, Kind};
 use crate::engine::settings::Stage;
-use crate::units::{Rate, Size, Span};
+use crate::units::{Rate, Size, Span, clock};
 
 /// At the limit: with less room than this part of it, or than would be filled in this time at the last rate.
 const NEAR: u64 = 50;
@@ -189,32 +189,27 @@ impl<'a> Obituary<'a> {
             header.entry("configured_hooks").or_insert_with(|| json!([]));
         }
         let mut text = header.to_string();
-        for entry in self.entries() {
+        for entry in self.climb().chain(self.last_entries()) {
             let _ = write!(text, "\n{entry}");
         }
         text
     }
 
-    /// What had happened since memory was last normal, and the end.
-    fn entries(&self) -> Vec<Value> {
+    /// What had happened since memory was last normal.
+    fn climb(&self) -> impl Iterator<Item = Value> {
         let events = &self.history.events;
         let is_calm = |event: &Event| event.kind == Kind::StageEnded && event.stage == Stage::Normal;
         let climb = events.iter().rposition(is_calm).map_or(0, |last| last.saturating_add(1));
         let first = climb.max(events.len().saturating_sub(EVENTS_TOLD));
         let told = events.iter().skip(first).filter(|event| event.kind != Kind::IncidentBegan);
-        let mut entries: Vec<Value> = told.map(|event| event.json(self.unix(event.since_start).unwrap_or(0))).collect();
-        entries.extend(self.last_entries());
-        entries
+        told.map(|event| event.json(self.unix(event.since_start).unwrap_or(0)))
     }
 
     /// What a record that was written up to so many seconds after the start does not have yet, and the end.
     pub fn entries_after(&self, seconds: f64) -> Vec<Value> {
-        let mut entries = self.entries();
-        let end = entries.split_off(entries.len().saturating_sub(self.last_entries().len()));
         // The record has milliseconds.
-        entries.retain(|entry| entry["seconds"].as_f64().is_some_and(|at| at > seconds + 0.0005));
-        entries.extend(end);
-        entries
+        let is_later = |entry: &Value| entry["seconds"].as_f64().is_some_and(|at| at > seconds + 0.0005);
+        self.climb().filter(is_later).chain(self.last_entries()).collect()
     }
 
     /// What a record is to say of it in one sentence: of this app, which was last seen so.
@@ -238,7 +233,7 @@ impl<'a> Obituary<'a> {
     }
 
     /// The end.
-    pub fn last_entries(&self) -> [Value; 2] {
+    fn last_entries(&self) -> [Value; 2] {
         let pulse = &self.history.pulse;
         let (unix, seconds) = (self.unix(pulse.since_start).unwrap_or(0), pulse.since_start as f64 / 1000.0);
         let oom_killed = matches!(self.ending, Ending::OomKilled { .. });
@@ -267,13 +262,6 @@ impl<'a> Obituary<'a> {
 
 fn span(milliseconds: u64) -> Span {
     Span(Duration::from_millis(milliseconds))
-}
-
-/// A time that people can read; `None` where it has no such form.
-fn clock(unix: u64) -> Option<String> {
-    const LAST: u64 = 253_402_300_799_999;
-    let moment = UNIX_EPOCH.checked_add(Duration::from_millis(unix)).filter(|_| unix <= LAST)?;
-    Some(humantime::format_rfc3339_seconds(moment).to_string())
 }
 
 #[cfg(test)]

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::picture::{Picture, State, clock};
+use super::picture::{Picture, State};
 use crate::recorder::ending::Ending;
 use crate::recorder::reader::Slot;
 use crate::recorder::sentence::Sentence;
 use crate::recorder::told::{Course, Event};
 use crate::text::plain;
+use crate::units::clock;
 
 /// The kind and version of the object.
 pub const SCHEMA: &str = "memini.status/1";

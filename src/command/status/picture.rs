@@ -1,6 +1,6 @@
 //! All that a screen and its JSON show of a run, derived once from its recorder.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -196,11 +196,4 @@ impl<'a> Picture<'a> {
     pub fn end(&self) -> u64 {
         self.history.pulse.since_start.max(self.slots.last().map_or(0, |slot| slot.start))
     }
-}
-
-/// A moment: `2026-11-22T05:45:01Z`; `None` where it has no such form.
-pub fn clock(unix: u64) -> Option<String> {
-    const LAST: u64 = 253_402_300_799_999;
-    let moment = UNIX_EPOCH.checked_add(Duration::from_millis(unix)).filter(|_| unix <= LAST)?;
-    Some(humantime::format_rfc3339_seconds(moment).to_string())
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::chart::{Chart, short, tone};
-use super::picture::{Picture, State, clock};
+use super::picture::{Picture, State};
 use super::processes::Grown;
 use crate::command::style::{Line, Style, Tone, cut, width, wrap};
 use crate::engine::settings::Threshold;
 use crate::engine::trend::Verdict;
 use crate::recorder::ending::Ending;
 use crate::recorder::sentence::Sentence;
-use crate::units::{Rate, Size, Span};
+use crate::units::{Rate, Size, Span, clock};
 
 /// How much is shown of everything, from what there is where nothing bounds it to what 24 rows have room for.
 const MEASURES: [Measure; 5] = [

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::incident::SCHEMA;
 use crate::text::plain;
+use crate::units::clock;
 
 /// How many moments and how many processes or suspects are told. memini notes ten processes at a moment at the most, and 32 and ten
 /// suspects in its evidence; its journal, 64 KiB, has room for some eighty moments.
@@ -502,9 +503,8 @@ impl Story {
     /// In RFC 3339; empty where that is not known.
     fn moment(&self, seconds: f64) -> String {
         let since = Duration::try_from_secs_f64(seconds).ok();
-        // Later than the year 9999 there is no such form.
-        let at = since.and_then(|since| self.start?.checked_add(since)).filter(|at| at.as_secs() < 253_402_300_800);
-        at.map(|at| humantime::format_rfc3339_seconds(UNIX_EPOCH + at).to_string()).unwrap_or_default()
+        let at = since.and_then(|since| self.start?.checked_add(since));
+        at.and_then(|at| clock(u64::try_from(at.as_millis()).ok()?)).unwrap_or_default()
     }
 
     /// The first moment of the timeline; seconds since memini started.
