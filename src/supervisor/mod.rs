@@ -536,7 +536,6 @@ impl Supervisor {
             Role::Unrecord => {}
             Role::Recorder => {
                 self.recorder.made();
-                self.recording.placed(self.recorder.place());
                 // The next look may be a second away.
                 self.pending.push_back(Pending::Read(Depth::Full));
                 // An incident may have been opened before.
@@ -844,7 +843,7 @@ impl Supervisor {
     fn begin_incident(&mut self) {
         let now = self.clock.now();
         if self.recording.name().is_none() {
-            self.recording.begin();
+            self.recording.begin(self.recorder.place());
             if let Some(name) = self.recording.name() {
                 self.recorder.incident_began(now, name);
             }

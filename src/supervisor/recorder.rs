@@ -206,13 +206,7 @@ impl Recorder {
 
     /// What is to be done between two looks.
     pub fn keep_up(&mut self, now: Moment) {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let is_time = self.told_time.is_none_or(|(then, told)| {
-            let passed = now.since(then);
-            // The clock was set, or the machine was suspended, which memini's own clock does not count.
-            passed >= TIME_AGAIN || unix.abs_diff(told.saturating_add(passed)) > LEAP
-        });
-        let Some(writer) = self.writer() else { return };
+        let State::On(writer) = &mut self.state else { return };
         if writer.map().is_lost() {
             log::warn!(
                 "the recorder's file has gone (the disk fails, or somebody has cut it short); the rest of the run is not recorded"
@@ -221,6 +215,12 @@ impl Recorder {
             return;
         }
         writer.keep_up();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let is_time = self.told_time.is_none_or(|(then, told)| {
+            let passed = now.since(then);
+            // The clock was set, or the machine was suspended, which memini's own clock does not count.
+            passed >= TIME_AGAIN || unix.abs_diff(told.saturating_add(passed)) > LEAP
+        });
         if is_time {
             writer.tell_time(now.since(Moment::default()), u64::try_from(unix.as_millis()).unwrap_or(0));
             self.told_time = Some((now, unix));

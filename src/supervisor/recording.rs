@@ -104,7 +104,6 @@ struct Open {
 pub struct Recording {
     header: serde_json::Value,
     hostname: String,
-    place: u8,
     count: u32,
     open: Option<Open>,
     /// Incidents that are over and have still to be written down for the last time.
@@ -127,7 +126,6 @@ impl Recording {
         Self {
             header,
             hostname,
-            place: 0,
             count: 0,
             open: None,
             over: VecDeque::with_capacity(MOST_WAITING),
@@ -152,11 +150,6 @@ impl Recording {
         run.to_string()
     }
 
-    /// Which of those this run is that record in the folder at the same time.
-    pub const fn placed(&mut self, place: u8) {
-        self.place = place;
-    }
-
     /// The name of the open incident's folder.
     pub fn name(&self) -> Option<&str> {
         self.open.as_ref().map(|open| open.name.as_str())
@@ -172,8 +165,9 @@ impl Recording {
         self.is_written |= self.writes_open;
     }
 
-    /// An incident begins. Without memory for a journal there is only the log.
-    pub fn begin(&mut self) {
+    /// An incident begins. Without memory for a journal there is only the log. `place` is that of the run among those that record
+    /// in the folder.
+    pub fn begin(&mut self, place: u8) {
         if self.open.is_some() {
             return;
         }
@@ -181,7 +175,7 @@ impl Recording {
             log::warn!("{MOST_INCIDENTS} incidents were recorded in this run; further ones are in this log only");
         }
         self.count = self.count.saturating_add(1);
-        let name = incident::name(SystemTime::now(), &self.hostname, self.place, self.count);
+        let name = incident::name(SystemTime::now(), &self.hostname, place, self.count);
         if let Some(header) = self.header.as_object_mut() {
             header.insert("id".into(), name.clone().into());
         }
