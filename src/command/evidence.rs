@@ -4,9 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::capture::census::{Census, Refusal};
+use crate::capture::jvm::attach::Deadline;
 use crate::capture::proc::Identity;
 use crate::capture::python::helper::{self, Tracing};
 use crate::capture::sentences;
@@ -46,9 +47,6 @@ const LEAST_TIME: Duration = Duration::from_millis(30);
 
 /// A quarter of a look's time, and no more than this, is for starting, comparing and writing.
 const MOST_REST: Duration = Duration::from_secs(1);
-
-/// A look that may take longer ends all the same.
-const LONGEST_LOOK: Duration = Duration::from_secs(86_400);
 
 /// Looks, tells, and keeps what was seen.
 pub fn run(words: &[std::ffi::OsString]) -> Option<()> {
@@ -130,7 +128,7 @@ fn look_deeper(
     let file = file_of_helper(&order.dir);
     let tracing = order.frames.map(|frames| {
         let tracing = Tracing::of_look(frames, order.room).shared(pids, IN_DEPTH).brought(&file, tell_of_hold);
-        Tracing { until: tracing.until.min(end.at), ..tracing }
+        Tracing { until: tracing.until.min(end.0.at()), ..tracing }
     });
     let in_time = |census: &dyn Fn() -> Result<Census, Refusal>| {
         if end.left() < LEAST_TIME {
@@ -166,20 +164,16 @@ fn look_deeper(
 
 /// When a look must be over.
 #[derive(Clone, Copy, Debug)]
-struct End {
-    at: Instant,
-}
+struct End(Deadline);
 
 impl End {
     /// In so long a time, less what all else takes.
     fn of(time: Duration) -> Self {
-        let now = Instant::now();
-        let most = time.min(LONGEST_LOOK);
-        Self { at: now.checked_add(most.saturating_sub((most / 4).min(MOST_REST))).unwrap_or(now) }
+        Self(Deadline::after(time.saturating_sub((time / 4).min(MOST_REST))))
     }
 
     fn left(self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
+        self.0.left().unwrap_or_default()
     }
 
     /// For one process: the first has grown most, and the others are to have a part, too.
@@ -439,7 +433,7 @@ mod tests {
             assert!(left <= time.saturating_sub((time / 4).min(MOST_REST)), "{left:?} of {time:?}");
             assert!(end.for_one() <= left - left / 4);
         }
-        assert!(End::of(Duration::MAX).left() > LONGEST_LOOK / 2);
+        assert!(End::of(Duration::MAX).left() > Duration::from_secs(86_400) / 2);
     }
 
     #[test]

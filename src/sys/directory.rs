@@ -1,4 +1,5 @@
-//! Reading a folder without allocation: readdir(3) keeps a buffer of its own and nix copies each name to the heap.
+//! Reading a folder without allocation: readdir(3) keeps a buffer of its own and nix copies each name to the heap. And renaming
+//! as nix has it for glibc alone.
 
 use std::ffi::CStr;
 use std::io;

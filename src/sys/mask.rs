@@ -43,15 +43,20 @@ pub fn block_all() {
     }
 }
 
+/// The set of this signal alone; an empty one for what is no signal.
+fn set_of(signal: libc::c_int) -> KernelSet {
+    let bit = u32::try_from(signal.saturating_sub(1)).ok().and_then(|bit| KernelSet::from(1u8).checked_shl(bit));
+    bit.unwrap_or(0)
+}
+
 /// Lets one signal through: a fault of memini's own, which it has a handler for.
 ///
 /// # Errors
 /// None are known for a signal's number.
 pub fn unblock(signal: libc::c_int) -> io::Result<()> {
-    let bit = u32::try_from(signal.saturating_sub(1)).ok().and_then(|bit| KernelSet::from(1u8).checked_shl(bit));
     // musl's sigaction(2) has let 33 and 34 through, which are its own, and the app's as well: PID 1 would lose them.
     change(libc::SIG_BLOCK, KernelSet::MAX)?;
-    change(libc::SIG_UNBLOCK, bit.unwrap_or(0))?;
+    change(libc::SIG_UNBLOCK, set_of(signal))?;
     if signal == libc::SIGBUS {
         GUARDS.store(true, Ordering::Relaxed);
     }
@@ -60,9 +65,8 @@ pub fn unblock(signal: libc::c_int) -> io::Result<()> {
 
 /// Lets a signal wait, or come: in memini's own one-shot commands.
 pub fn hold_back(signal: libc::c_int, waits: bool) {
-    let bit = u32::try_from(signal.saturating_sub(1)).ok().and_then(|bit| KernelSet::from(1u8).checked_shl(bit));
     // There is nothing to be done if it fails, and it cannot: the arguments are constants.
-    let _ = change(if waits { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK }, bit.unwrap_or(0));
+    let _ = change(if waits { libc::SIG_BLOCK } else { libc::SIG_UNBLOCK }, set_of(signal));
 }
 
 /// Puts back the mask that memini was started with: in a child before it runs another program, and in memini's own

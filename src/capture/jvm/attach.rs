@@ -46,6 +46,11 @@ impl Deadline {
         self.0.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
+    /// The moment itself.
+    pub const fn at(self) -> Instant {
+        self.0
+    }
+
     /// The earlier of this and in so long a time.
     pub fn or_after(self, span: Duration) -> Self {
         Self(self.0.min(Self::after(span).0))

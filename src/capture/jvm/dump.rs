@@ -125,7 +125,7 @@ fn is_in_memory(kind: FsType) -> bool {
 }
 
 fn take(jvm: &Jvm, file: File, wishes: Wishes) -> Result<Dump, Refusal> {
-    Place::clear(jvm);
+    clear(jvm);
     let version = Version::parse(&jvm.command("VM.version")?);
     let feature = version.feature().unwrap_or(0);
     let mut place = Place::make(jvm)?;
@@ -217,32 +217,27 @@ impl<'a> Place<'a> {
         let _ = unlinkat(&*self.folder, "heap", UnlinkatFlags::NoRemoveDir);
         Ok(File::from(file))
     }
-
-    /// Removes what a memini that was killed has left, and lets a JVM go on that still waits to open a FIFO there.
-    fn clear(jvm: &'a Jvm) {
-        let Ok(_as_target) = jvm.guise() else { return };
-        let path = format!("/proc/self/fd/{}", jvm.temporary().as_raw_fd());
-        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-            let Ok(folder) = open_place(jvm, name) else { continue };
-            // Between its making and its locking it must not be taken for one that was left.
-            let age = entry.metadata().ok().and_then(|status| status.modified().ok()?.elapsed().ok());
-            if age.is_none_or(|age| age < ABANDONED) {
-                continue;
-            }
-            // Who still uses it holds its lock.
-            if let Ok(folder) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-                drop(Self { jvm, name: name.to_owned(), folder });
-            }
-        }
-    }
 }
 
-/// Removes what a memini that was killed has left in the JVM's /tmp. To be done at each look: such a file may take the room without
-/// which there is no next dump.
+/// Removes what a memini that was killed has left in the JVM's /tmp, and lets a JVM go on that still waits to open a FIFO there. To
+/// be done at each look: what was left may take the room without which there is no next dump.
 pub(super) fn clear(jvm: &Jvm) {
-    Place::clear(jvm);
+    let Ok(_as_target) = jvm.guise() else { return };
+    let path = format!("/proc/self/fd/{}", jvm.temporary().as_raw_fd());
+    for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let Ok(folder) = open_place(jvm, name) else { continue };
+        // Between its making and its locking it must not be taken for one that was left.
+        let age = entry.metadata().ok().and_then(|status| status.modified().ok()?.elapsed().ok());
+        if age.is_none_or(|age| age < ABANDONED) {
+            continue;
+        }
+        // Who still uses it holds its lock.
+        if let Ok(folder) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
+            drop(Place { jvm, name: name.to_owned(), folder });
+        }
+    }
 }
 
 /// So long after the last change in it, a folder that nobody has locked was left.
