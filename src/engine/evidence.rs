@@ -137,6 +137,12 @@ mod tests {
         scene.now = scene.now.after(Duration::from_secs(seconds));
     }
 
+    /// Those for which it is taken when so many seconds later so many percent are in use.
+    fn after(scene: &mut Scene, seconds: u64, percent: u64) -> Vec<(Run, Stage)> {
+        later(scene, seconds);
+        taken(&scene.read(percent, 0))
+    }
+
     fn end(scene: &mut Scene, run: u32) -> Vec<Command> {
         end_as(scene, run, HookEnd::Ended(Exit::Code(0)))
     }
@@ -149,69 +155,54 @@ mod tests {
     fn the_baseline_is_taken_once_when_its_time_has_come() {
         let mut scene = Scene::new(settings());
         assert_eq!(taken(&scene.read(10, 0)), []);
-        later(&mut scene, 59);
-        assert_eq!(taken(&scene.read(10, 0)), []);
-        later(&mut scene, 1);
-        assert_eq!(taken(&scene.read(10, 0)), [(Run(1), Stage::Normal)]);
+        assert_eq!(after(&mut scene, 59, 10), []);
+        assert_eq!(after(&mut scene, 1, 10), [(Run(1), Stage::Normal)]);
         end(&mut scene, 1);
-        later(&mut scene, 600);
-        assert_eq!(taken(&scene.read(10, 0)), []);
+        assert_eq!(after(&mut scene, 600, 10), []);
     }
 
     #[test]
     fn a_peak_that_was_looked_at_before_is_no_baseline_and_the_baseline_follows_when_memory_is_calm() {
         let mut scene = Scene::new(settings());
         scene.read(10, 0);
-        later(&mut scene, 30);
-        assert_eq!(taken(&scene.read(65, 0)), [(Run(1), Stage::Trace)]);
+        assert_eq!(after(&mut scene, 30, 65), [(Run(1), Stage::Trace)]);
         end(&mut scene, 1);
-        later(&mut scene, 60);
-        assert_eq!(taken(&scene.read(10, 0)), []);
+        assert_eq!(after(&mut scene, 60, 10), []);
         later(&mut scene, 2);
         // The incident is over; memory has to be calm for as long as at the start.
         assert_eq!(taken(&scene.read(10, 0)), []);
-        later(&mut scene, 59);
-        assert_eq!(taken(&scene.read(10, 0)), []);
-        later(&mut scene, 1);
-        assert_eq!(taken(&scene.read(10, 0)), [(Run(2), Stage::Normal)]);
+        assert_eq!(after(&mut scene, 59, 10), []);
+        assert_eq!(after(&mut scene, 1, 10), [(Run(2), Stage::Normal)]);
         end(&mut scene, 2);
-        later(&mut scene, 6000);
-        assert_eq!(taken(&scene.read(10, 0)), []);
+        assert_eq!(after(&mut scene, 6000, 10), []);
     }
 
     #[test]
     fn a_baseline_that_fails_is_tried_again_less_and_less_often() {
         let mut scene = Scene::new(settings());
         scene.read(10, 0);
-        later(&mut scene, 60);
-        assert_eq!(taken(&scene.read(10, 0)), [(Run(1), Stage::Normal)]);
+        assert_eq!(after(&mut scene, 60, 10), [(Run(1), Stage::Normal)]);
         for (run, wait, failure) in [
             (1, 120, HookEnd::NotStarted),
             (2, 240, HookEnd::Ended(Exit::Signal(crate::sys::signal::Signal::KILL))),
             (3, 480, HookEnd::NotStarted),
         ] {
             end_as(&mut scene, run, failure);
-            later(&mut scene, wait - 1);
-            assert_eq!(taken(&scene.read(10, 0)), [], "{run}");
-            later(&mut scene, 1);
-            assert_eq!(taken(&scene.read(10, 0)), [(Run(run + 1), Stage::Normal)]);
+            assert_eq!(after(&mut scene, wait - 1, 10), [], "{run}");
+            assert_eq!(after(&mut scene, 1, 10), [(Run(run + 1), Stage::Normal)]);
         }
         end(&mut scene, 4);
-        later(&mut scene, 6000);
-        assert_eq!(taken(&scene.read(10, 0)), []);
+        assert_eq!(after(&mut scene, 6000, 10), []);
     }
 
     #[test]
     fn two_looks_are_never_taken_at_once_and_the_higher_stage_counts() {
         let mut scene = Scene::new(settings());
         scene.read(10, 0);
-        later(&mut scene, 600);
-        assert_eq!(taken(&scene.read(65, 0)), [(Run(1), Stage::Trace)]);
-        later(&mut scene, 600);
-        assert_eq!(taken(&scene.read(85, 0)), []);
+        assert_eq!(after(&mut scene, 600, 65), [(Run(1), Stage::Trace)]);
+        assert_eq!(after(&mut scene, 600, 85), []);
         end(&mut scene, 1);
-        later(&mut scene, 1);
-        assert_eq!(taken(&scene.read(85, 0)), [(Run(2), Stage::Capture)]);
+        assert_eq!(after(&mut scene, 1, 85), [(Run(2), Stage::Capture)]);
     }
 
     #[test]

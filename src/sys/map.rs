@@ -238,21 +238,12 @@ mod tests {
         map.touch(1024);
         map.release(1024);
         map.touch(1024);
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let mut locked = 0;
-        let mut is_ours = false;
-        for line in maps.lines() {
-            if let Some((from, _)) =
-                line.split_once('-').filter(|(from, _)| from.bytes().all(|byte| byte.is_ascii_hexdigit()))
-            {
-                let from = usize::from_str_radix(from, 16).unwrap();
-                is_ours = (start..start + 3 * 4096).contains(&from);
-            }
-            if is_ours && let Some(size) = line.strip_prefix("Locked:") {
-                locked += size.trim().trim_end_matches(" kB").parse::<usize>().unwrap();
-            }
-        }
-        assert_eq!(locked, 12, "{maps}");
+        let maps = procfs::process::Process::myself().unwrap().smaps().unwrap();
+        let is_ours = |map: &&procfs::process::MemoryMap| {
+            map.address.0 >= start as u64 && map.address.1 <= (start + 3 * 4096) as u64
+        };
+        let locked: u64 = maps.iter().filter(is_ours).map(|map| map.extension.map["Locked"]).sum();
+        assert_eq!(locked, 12 << 10, "{maps:?}");
     }
 
     /// In one test, as it is one signal of one process.
