@@ -76,7 +76,12 @@ fn refusal(output: &Output) -> String {
 fn status_that(session: &Session, group: &Group, what: &str, mut is_so: impl FnMut(&Value) -> bool) -> Value {
     let mut status = Value::Null;
     wait_until(what, || {
-        status = object(&ask(session, group, &["status", "--json"]));
+        let answer = ask(session, group, &["status", "--json"]);
+        // memini is waited for while it is young. Its recorder is there once the disk has all of it, which may take longer.
+        if String::from_utf8_lossy(&answer.stderr).contains("(process 1) records nothing: ") {
+            return false;
+        }
+        status = object(&answer);
         is_so(&status)
     });
     status
